@@ -8,10 +8,12 @@ PRESSED = """[...document.querySelectorAll('a[href], button, input, select, text
 
 def check_reach(shown: Page, width: int) -> None:
     """Nothing is found, nothing is wider than the window, and the keyboard comes to all that there is to press."""
-    assert shown.axe() == []
+    found = shown.axe()
+    assert found == [], found
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     shown.evaluate("(() => { document.activeElement.blur(); window.reached = new Set(); })()")
     for _ in range(shown.evaluate(f"{PRESSED}.length") + 3):
         shown.key("Tab")
         shown.evaluate("(() => { window.reached.add(document.activeElement); })()")
-    assert shown.evaluate(f"{PRESSED}.filter((each) => !window.reached.has(each)).map((each) => each.outerHTML)") == []
+    missed = shown.evaluate(f"{PRESSED}.filter((each) => !window.reached.has(each)).map((each) => each.outerHTML)")
+    assert missed == [], missed

@@ -1,15 +1,19 @@
 """The studio's page in Chromium: its core, and the views of all runs and of one training."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from subprocess import run
 from typing import Any
 
+import numpy as np
 import pytest
 from browsers import Browser, Page
+from browsers.chromium import ChromiumPage
 from browsers.reach import check_reach
-from studio_calls import TINY, StudioProcess
+from PIL import Image
+from studio_calls import TINY, StudioProcess, opened_studio
 
 from ancestral.settings import flat
 
@@ -55,9 +59,14 @@ def opened(chromium: Browser, studio: StudioProcess, fragment: str) -> Page:
     return page
 
 
+def reload(page: Page) -> None:
+    assert isinstance(page, ChromiumPage)
+    page.page.reload()
+
+
 def test_the_page_is_there_within_a_second_and_asks_nobody_else(chromium: Browser, studio: StudioProcess) -> None:
-    taken = []
-    for _ in range(3):  # the machine may be busy with other things
+    taken = [math.inf]
+    while min(taken) >= 1000 and len(taken) <= 5:  # ms; the machine may be busy with other things
         page = chromium.open(studio.address)
         page.wait("document.querySelector('.card a')")
         taken.append(page.evaluate("performance.now()"))
@@ -90,7 +99,7 @@ def test_the_theme_is_kept(chromium: Browser, studio: StudioProcess) -> None:
     page = chromium.open(studio.address)
     page.wait("document.querySelector('#views a')")
     page.click("#theme")
-    page.evaluate("location.reload()")
+    reload(page)
     page.wait("document.documentElement.dataset.theme === 'dark'")
 
 
@@ -111,18 +120,19 @@ def test_a_training_is_begun_watched_stopped_and_goes_on(chromium: Browser, stud
     page.wait("location.hash === '#/train?run=paged'")
     page.wait("document.querySelectorAll('.chart').length >= 4", 60)
     page.wait("document.querySelector('img.wall')?.naturalWidth", 60)
-    page.evaluate("location.reload()")
+    reload(page)
     page.wait(f"{has_button('Stop and keep')} && document.querySelectorAll('.chart').length >= 4")
     beside = opened(chromium, studio, "#/train?run=paged")
     beside.wait(has_button("Stop and keep"))
     page.evaluate(PRESS, "Stop and keep")
     page.wait(has_button("Go on"), 60)
     beside.wait(has_button("Go on"))
-    stopped = logged(studio, "paged")
-    assert page.evaluate(shown_steps(stopped[-1]))
+    stopped, seen = logged(studio, "paged"), f"{studio.get('/api/runs/paged')['images']:,}"
+    for each in (page, beside):
+        each.wait(shows(seen))
     page.evaluate(PRESS, "Go on")
-    page.wait(f"document.querySelector('main').textContent.match(/ancestral train .*paged/) && {shows('Training:')}")
-    page.wait(f"!({shown_steps(stopped[-1])})", 60)
+    page.wait(f"/ancestral train .*paged/.test(document.querySelector('main').textContent) && {shows('Training:')}")
+    page.wait(f"!({shows(seen)})", 60)
     page.evaluate(PRESS, "Stop and keep")
     page.wait(has_button("Go on"), 60)
     steps = [record["step"] for record in logged(studio, "paged")]
@@ -135,11 +145,6 @@ def test_a_training_is_begun_watched_stopped_and_goes_on(chromium: Browser, stud
 def logged(studio: StudioProcess, id: str) -> list[dict[str, Any]]:
     """The records of a run's log."""
     return [json.loads(line) for line in (studio.folder / id / "log.jsonl").read_text().splitlines()]
-
-
-def shown_steps(record: dict[str, Any]) -> str:
-    """Whether the view shows how many images a run has seen when that was logged, as an expression."""
-    return shows(f"{record['images']:,}")
 
 
 def test_every_grid_is_a_position_of_the_slider_which_stays_where_it_was_put(
@@ -181,6 +186,7 @@ def test_runs_are_compared_by_their_curves_and_settings(chromium: Browser, studi
     )
     for name in ("tiny", "other"):
         page.click(f"[aria-label='Compare {name}']")
+        page.wait(f"document.querySelector('.toolbar').textContent.includes('{name}')")
     page.wait(shows("0.0125"))
     names = "[...document.querySelectorAll('.compared tbody th')].map((each) => each.textContent)"
     assert page.evaluate(names) == ["training.lr"]
@@ -211,6 +217,36 @@ def test_what_is_wrong_with_a_new_run_is_said_where_it_is_typed(chromium: Browse
     page.wait(shows("--training.lr 0.25") + " && " + shows("--training.minutes 7"))
 
 
+def test_images_are_looked_at_before_they_are_trained_on(chromium: Browser, tmp_path: Path) -> None:
+    """Of two classes, one image twice, and one file that is none."""
+    birds, rows = tmp_path / "data" / "birds", np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), np.uint8)
+    for number, pixels in enumerate(rows):
+        folder = birds / ("red" if number < 4 else "blue")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    shutil.copy(birds / "red" / "0.png", birds / "red" / "again.png")
+    (birds / "red" / "broken.png").write_bytes(b"no picture")
+    with opened_studio(tmp_path / "runs", "--data", tmp_path / "data") as studio:
+        page = opened(chromium, studio, "#/train")
+        page.wait(shows("ancestral train digits"))
+        page.evaluate(FILL, {"Images": "data~birds"})
+        page.wait(has_button("Take the suggestion"), 60)
+        found = page.evaluate("document.querySelector('.data-check').innerText")
+        for words in (
+            "usable images\n8",
+            "heights, px\n16",
+            "classes\n2",
+            "same pixels as another\n1",
+            "only 8 images",
+        ):
+            assert words in found
+        assert "red/broken.png" in page.evaluate("document.querySelector('.data-check').textContent")
+        page.evaluate(PRESS, "Take the suggestion")
+        page.wait(shows(f"ancestral train {birds} --data.size 16"))
+        assert page.evaluate(ALERT) == ""
+        assert page.complaints == []
+
+
 def test_names_are_shown_and_never_read_as_html(chromium: Browser, studio: StudioProcess) -> None:
     hostile = "<img src=x onerror=alert(1)>"
     shutil.copytree(studio.folder / "tiny", studio.folder / hostile)
@@ -220,10 +256,12 @@ def test_names_are_shown_and_never_read_as_html(chromium: Browser, studio: Studi
 
 
 def test_the_types_of_the_modules_are_right() -> None:
-    if (compiler := shutil.which("tsc")) is None:
-        pytest.skip("there is no TypeScript compiler")
-    options = ["--allowJs", "--checkJs", "--strict", "--noEmit", "--target", "es2023", "--module", "esnext"]
-    where = ["--moduleResolution", "bundler", "--lib", "es2023,dom,dom.iterable"]
+    compiler = shutil.which("tsc")
+    version = compiler and run([compiler, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    if not version or int(version.split(".")[0]) < 5:
+        pytest.skip(f"expected TypeScript 5, got {version or 'none'}: the types of the page's modules are not checked")
+    options = ["--allowJs", "--checkJs", "--strict", "--noEmit", "--target", "es2022", "--module", "esnext"]
+    where = ["--moduleResolution", "node", "--lib", "es2022,dom,dom.iterable"]
     modules = [str(each) for each in sorted(PAGES.glob("*.js"))]
     found = run([compiler, *options, *where, *modules], capture_output=True, text=True, check=False).stdout
-    assert [line for line in found.splitlines() if "web/page/" in line] == []
+    assert [line for line in found.splitlines() if "error TS" in line and "/share/" not in line] == []

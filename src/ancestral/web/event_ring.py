@@ -37,9 +37,10 @@ class EventRing:
 
     def publish(self, name: str, data: dict[str, Any]) -> None:
         """Tells all listeners, as soon as they listen."""
-        subject = (name, data.get(SUBJECTS[name])) if name in SUBJECTS else None
+        replaces = name in SUBJECTS and not data.get("frames")  # which a job tells once
+        subject = (name, data.get(SUBJECTS[name])) if replaces else None
         if name == "job" and data["state"] in ENDED:  # nobody follows it any more
-            over = {("frame", data["id"]), subject}
+            over = {("frame", data["id"]), ("job", data["id"])}
             self.events = [event for event in self.events if event.subject not in over]
         self.last += 1
         self.events.append(Event(self.last, subject, encoded(self.last, name, data)))

@@ -35,6 +35,8 @@ class NewRun(Settings):
     def job(self, library: Library, out: Path) -> TrainSettings:
         """The settings of the job, its faults told."""
         check_names_no_place(self.settings)
+        if self.name == SCHEDULES:
+            raise InputError(f"expected another name than {SCHEDULES}, where noise schedules are kept; choose one")
         settings = dict(self.settings)
         data = None if self.data is None else library.data_folder(self.data)
         if self.preset is not None and self.preset not in PRESETS:
@@ -69,7 +71,7 @@ class Continued(Settings):
 
     def job(self, found: Found) -> TrainSettings:
         """The settings of the job. The rate of learning may rise again where it fell over the smaller budget."""
-        settings: Annotated[dict[str, Any], Field(default_factory=dict)]
+        settings: dict[str, Any] = {}
         limits = self.budget.model_dump(exclude_none=True) if self.budget else {}
         if limits:
             before = read_settings(settings_file(found)).get("training", {})
@@ -121,21 +123,3 @@ def check_names_no_place(settings: dict[str, Any]) -> None:
             raise InputError(f"expected one of {', '.join(DATA_SETS)} for data.source, got {value!r}; choose a folder")
         if name.endswith(".folder") and value:
             raise InputError(f"expected no folder for {name}, got {value!r}; begin such a run at a command line")
-
-
-def train_words(job: TrainSettings) -> list[str]:
-    """The words of `ancestral train` that mean a job."""
-    words = ["train", *([job.target] if job.target else []), *(["--config", str(job.config)] if job.config else [])]
-    for name, value in flat(job.settings):
-        above, dot, last = name.rpartition(".")
-        if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--{above}{dot}no_{last}")
-        else:
-            several = value if isinstance(value, list | tuple) else [value]
-            words += [f"--{name}", *("none" if each is None else str(each) for each in several)]
-    return [
-        *words,
-        *(["--config", str(job.config)] if job.config else []),
-        *(["--out", str(job.out)] if job.out else []),
-        *(["--yes"] if job.yes else []),
-    ]

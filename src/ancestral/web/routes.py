@@ -1,7 +1,6 @@
 """The endpoints of runs: what there is, what was logged and measured, and trainings that begin, go on and stop."""
 
 import asyncio
-import shlex
 from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from ancestral.evaluation.settings import SAMPLERS
 from ancestral.files import json_object
 from ancestral.folders import kind_of
 from ancestral.jobs.target import TrainSettings
+from ancestral.jobs.words import command, words
 from ancestral.presets import PRESETS
 from ancestral.settings import Settings, parse
 from ancestral.training.logs import finite
@@ -22,8 +22,8 @@ from ancestral.web import log_tail
 from ancestral.web.event_ring import EventRing
 from ancestral.web.job_queue import JobQueue
 from ancestral.web.library import Found, Library, UnknownId
-from ancestral.web.new_runs import Continued, NewRun, Schedules, StoredSchedule, train_words
-from ancestral.web.summaries import NUMBERS, details, settings_file, summary
+from ancestral.web.new_runs import Continued, NewRun, Schedules, StoredSchedule
+from ancestral.web.summaries import NUMBERS, details, numbers_of, settings_file, summary
 from ancestral.web.trainings import Trainings
 from ancestral.web.watching import RunWatcher
 
@@ -109,10 +109,10 @@ class RunRoutes:
         return FileResponse(self._found(request).inside("samples", name), media_type="image/png")
 
     async def numbers(self, request: Request) -> Response:
-        """A file of measurements."""
+        """What a file of measurements holds, by the names of today."""
         if (name := request.path_params["name"]) not in NUMBERS:
             raise UnknownId(name)
-        return FileResponse(self._found(request).inside(f"{name}.json"), media_type="application/json")
+        return answer(numbers_of(name, self._found(request).inside(NUMBERS[name])))
 
     async def settings(self, request: Request) -> Response:
         found = self._found(request)
@@ -131,7 +131,7 @@ class RunRoutes:
         job = await asyncio.to_thread(asked.job, self.library, self.library.folder / asked.name)
         packed = asked.data is not None and kind_of(self.library.data_folder(asked.data)) == "packed data set"
         settings = None if packed else job.plan.config.model_dump(mode="json")  # what is packed is read by torch
-        return answer({"command": command_of(job), "settings": settings})
+        return answer({"command": command("train", job), "settings": settings})
 
     async def go_on(self, request: Request) -> Response:
         """A run is trained on."""
@@ -159,17 +159,12 @@ class RunRoutes:
         return answer({"id": asked.name})
 
     async def _train(self, found: Found, job: TrainSettings) -> Response:
-        self.trainings.start(found.id, train_words(job))
-        self.watcher.begin(found)
-        return answer({"run": found.id, "command": command_of(job)})
+        self.trainings.start(found.id, ["train", *words(job)])
+        await self.watcher.begin(found)
+        return answer({"run": found.id, "command": command("train", job)})
 
     def _found(self, request: Request) -> Found:
         return self.library.found(request.path_params["id"])
-
-
-def command_of(job: TrainSettings) -> str:
-    """What does the same at a command line."""
-    return shlex.join(["ancestral", *train_words(job)])
 
 
 def answer(value: Any, status: int = 200) -> JSONResponse:

@@ -2,21 +2,27 @@
 
 import re
 from contextlib import suppress
+from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import Any
 
+from ancestral import migrations
 from ancestral.colors import NAMES
-from ancestral.files import read_json
+from ancestral.files import parse_json, read_json
 from ancestral.folders import OWN_FILE
-from ancestral.migrations import settings as migrated
 from ancestral.run_states import MALFORMED, RunState, state_of
 from ancestral.settings import CodecConfig, Config, ImageSpec, parse
 from ancestral.web.library import Found
 
 BUDGETS = ("steps", "images", "minutes")
-NUMBERS = ("sweep", "likelihood", "evaluation", "quality", "rate")
-"""Files of measurements in a run, without their ending."""
+NUMBERS = {
+    **{name: f"{name}.json" for name in ("sweep", "likelihood", "evaluation", "quality")},
+    "rate": "rate/rate.json",
+}
+"""Measurements of a run, and where in it they lie."""
 GRID = re.compile(r"step-(\d+)\.png")
+MOST_HEADER = 2**24  # bytes that say what tensors a file holds
 CHECKPOINT = re.compile(r"step-(\d+)")
 
 
@@ -76,7 +82,9 @@ def details(found: Found) -> dict[str, Any]:
         "shape": [*images.shape] if images else None,
         **(diffusion_of(config) if isinstance(config, Config) else {}),
         "checkpoints": numbered(found.path / "checkpoints", CHECKPOINT),
-        "numbers": [name for name in NUMBERS if (found.path / f"{name}.json").is_file()],
+        "parameters": parameters(pipeline_of(found)),
+        "writes_onnx": find_spec("onnx") is not None,
+        "numbers": [name for name, file in NUMBERS.items() if (found.path / file).is_file()],
     }
 
 
@@ -95,13 +103,13 @@ def config_of(found: Found) -> Config | CodecConfig | None:
     """The settings of a run, of which its pipeline knows better how to sample; None: it does not say."""
     if found.kind == "autoencoder":
         with suppress(*MALFORMED):
-            return parse(CodecConfig, migrated(read_json(settings_file(found))), "codec.json")
+            return parse(CodecConfig, migrations.settings(read_json(settings_file(found))), "codec.json")
         return None
     config: Config | None = None
     with suppress(*MALFORMED):
-        config = parse(Config, migrated(read_json(pipeline_of(found) / OWN_FILE))["config"], OWN_FILE)
+        config = parse(Config, migrations.settings(read_json(pipeline_of(found) / OWN_FILE))["config"], OWN_FILE)
     with suppress(*MALFORMED):
-        own = parse(Config, migrated(read_json(settings_file(found))), "config.json")
+        own = parse(Config, migrations.settings(read_json(settings_file(found))), "config.json")
         return own.model_copy(update={"sampling": config.sampling}) if config else own
     return config
 
@@ -121,6 +129,23 @@ def pipeline_of(found: Found) -> Path:
 def size_of(images: ImageSpec) -> str:
     """Height, width and channels of images, in words."""
     return f"{images.height}x{images.width} {NAMES.get(images.channels, '')}".strip()
+
+
+def parameters(pipeline: Path) -> int:
+    """Numbers in all networks of a pipeline, by the headers of their files."""
+    count = 0
+    for file in pipeline.glob("*/*.safetensors"):
+        with suppress(*MALFORMED), file.open("rb") as content:
+            length = int.from_bytes(content.read(8), "little")
+            tensors = parse_json(content.read(min(length, MOST_HEADER)), file.name)
+            count += sum(prod(each["shape"]) for name, each in tensors.items() if name != "__metadata__")
+    return count
+
+
+def numbers_of(name: str, file: Path) -> Any:
+    """What a file of measurements holds, which an earlier version may have written."""
+    renamed = {"sweep": migrations.sweep, "evaluation": migrations.evaluation}.get(name)
+    return renamed(read_json(file)) if renamed else read_json(file)
 
 
 def numbered(folder: Path, name: re.Pattern[str]) -> list[int]:

@@ -27,12 +27,14 @@ export function adoptToken() {
   history.replaceState(null, "", found[2] ? `#${found[2].replace(/^#/, "")}` : location.pathname);
 }
 
-/** What JSON an address under /api holds. @param {string} path @returns {Promise<any>} */
+/** What JSON an address under /api holds.
+ * @param {string} path @returns {Promise<any>} */
 export async function get(path) {
   return (await call(path)).json();
 }
 
-/** Sends JSON. @param {string} path @param {unknown} body @returns {Promise<any>} */
+/** Sends JSON.
+ * @param {string} path @param {unknown} body @returns {Promise<any>} */
 export async function post(path, body) {
   const headers = { "content-type": "application/json", "x-studio": "1" };
   return answered(await call(path, { method: "POST", headers, body: JSON.stringify(body) }));
@@ -53,18 +55,21 @@ export async function blob(path) {
   return (await call(path)).blob();
 }
 
-/** Sends an image. @param {Blob} file @returns {Promise<any>} */
+/** Sends an image.
+ * @param {Blob} file @returns {Promise<any>} */
 export async function upload(file) {
   const headers = { "content-type": "application/octet-stream", "x-studio": "1" };
   return answered(await call("/api/uploads", { method: "POST", headers, body: file }));
 }
 
-/** Saves a file of the server where downloads go. @param {string} path @param {string} name */
+/** Saves a file of the server where downloads go.
+ * @param {string} path @param {string} name */
 export async function download(path, name) {
   save(await blob(path), name);
 }
 
-/** Saves a file that the page made. @param {Blob} content @param {string} name */
+/** Saves a file that the page made.
+ * @param {Blob} content @param {string} name */
 export function save(content, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(content);

@@ -9,13 +9,20 @@ const PATIENCE = 150; // ms of no change before the server is asked
 
 /** @param {string} [title] @returns {CommandBox} */
 export function commandBox(title = "The same by the command line") {
-  const code = h("code"), wrong = h("p", { class: "fault", role: "status" });
+  const code = h("code"),
+    wrong = h("p", { class: "fault", role: "status" });
   const copy = button("Copy", async () => {
     await navigator.clipboard.writeText(code.textContent ?? "");
     say("Copied");
   });
   const pre = h("pre", { tabindex: 0, "aria-label": title }, code);
-  const element = h("section", { class: "command", "aria-label": title }, h("h3", null, title, copy), pre, wrong);
+  const element = h(
+    "section",
+    { class: "command", "aria-label": title },
+    h("p", { class: "title" }, title, copy),
+    pre,
+    wrong,
+  );
   const show = (/** @type {string} */ text) => {
     code.textContent = text;
     wrong.textContent = "";
@@ -43,7 +50,8 @@ export function commandBox(title = "The same by the command line") {
  * @returns {() => void} to be called whenever what is asked has changed
  */
 export function liveCommand(box, body, told = {}) {
-  let timer = 0, number = 0;
+  let timer = 0,
+    number = 0;
   return () => {
     clearTimeout(timer);
     const own = ++number;

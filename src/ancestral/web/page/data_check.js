@@ -13,45 +13,52 @@ const LISTED = 12; // classes and files that are named
  * @returns {{element: HTMLElement, look: (data: string) => void, close: () => void}}
  */
 export function dataCheck(take) {
-  const state = h("p", { role: "status" }), found = h("div");
-  const element = h("section", { "aria-label": "What the images are", hidden: true, class: "data-check" }, state, found);
-  let leave = () => {}, asked = "";
-  return {
-    element,
-    async look(data) {
-      leave();
-      asked = data;
-      found.replaceChildren();
-      element.hidden = !data;
-      if (!data) return;
-      state.textContent = "Looking at the images…";
-      try {
-        const { id } = await startJob({ kind: "check", run: null, view: "train", replace: true, settings: { data } });
-        if (asked !== data) return;
-        leave = watch(id, {
-          progress(job) {
-            if (!hasEnded(job)) state.textContent = `Looking at the images: ${[job.what, job.of && `${counted(job.done)} of ${counted(job.of)}`].filter(Boolean).join(" ") || job.state}`;
-            if (job.result) found.replaceChildren(report(job.result, take));
-          },
-          done(job) {
-            state.textContent = job.state === "done" ? "" : job.why || "The look at the images was stopped.";
-            if (job.result) found.replaceChildren(report(job.result, take));
-          },
-          lost: fail,
-        });
-      } catch (fault) {
-        state.textContent = "";
-        fail(fault);
-      }
-    },
-    close: () => leave(),
+  const state = h("p", { role: "status" }),
+    found = h("div");
+  const element = h(
+    "section",
+    { "aria-label": "What the images are", hidden: true, class: "data-check" },
+    state,
+    found,
+  );
+  let leave = () => {},
+    asked = "";
+  const look = async (/** @type {string} */ data, measure = false) => {
+    leave();
+    asked = data;
+    if (!measure) found.replaceChildren();
+    element.hidden = !data;
+    if (!data) return;
+    state.textContent = "Looking at the images…";
+    try {
+      const settings = { data, measure, no_measure: !measure };
+      const { id } = await startJob({ kind: "check", run: null, view: "train", replace: true, settings });
+      if (asked === data) leave = watch(id, { progress: follow, done: follow, lost: fail });
+    } catch (fault) {
+      state.textContent = "";
+      fail(fault);
+    }
   };
+  /** @param {import("./store.js").Job} job */
+  const follow = (job) => {
+    const at = job.of ? `${job.what} ${counted(job.done)} of ${counted(job.of)}` : job.what || job.state;
+    const end = job.state === "done" ? "" : job.why || "The look at the images was stopped.";
+    state.textContent = hasEnded(job) ? end : `Looking at the images: ${at}`;
+    if (!job.result) return;
+    const time = button("Time it on this machine", () => look(asked, true));
+    found.replaceChildren(report(job.result, take, job.result.recipe?.pace ? null : time));
+  };
+  return { element, look, close: () => leave() };
 }
 
-/** @param {Tree} result as `ancestral data check --json` prints it @param {(suggestion: Map<string, any>) => void} take */
-function report(result, take) {
+/** @param {Tree} result as `ancestral data check --json` prints it @param {(suggestion: Map<string, any>) => void} take
+ * @param {Node | null} time what has training steps timed */
+function report(result, take, time) {
   const classes = Object.entries(result.classes ?? {}).sort(([, a], [, b]) => b - a);
-  const alike = (result.duplicates ?? []).reduce((/** @type {number} */ sum, /** @type {string[]} */ each) => sum + each.length - 1, 0);
+  const alike = (result.duplicates ?? []).reduce(
+    (/** @type {number} */ sum, /** @type {string[]} */ each) => sum + each.length - 1,
+    0,
+  );
   const near = (result.near_duplicates ?? []).length;
   const rows = /** @type {[string, string][]} */ ([
     ["usable images", counted(result.num_images)],
@@ -66,12 +73,22 @@ function report(result, take) {
     ["cannot be used", result.bad?.length ? counted(result.bad.length) : ""],
   ]).filter(([, said]) => said);
   const warnings = [...(result.notes ?? []), ...(result.warnings ?? [])];
-  const bad = listed("Files that cannot be used", (result.bad ?? []).map((/** @type {[string, string]} */ [file, why]) => `${file}: ${why}`));
-  const each = listed("Images of each class", classes.map(([name, count]) => `${name}: ${counted(count)}`));
-  return h("div", null,
+  const bad = listed(
+    "Files that cannot be used",
+    (result.bad ?? []).map((/** @type {[string, string]} */ [file, why]) => `${file}: ${why}`),
+  );
+  const each = listed(
+    "Images of each class",
+    classes.map(([name, count]) => `${name}: ${counted(count)}`),
+  );
+  return h(
+    "div",
+    null,
     h("dl", null, ...rows.map(([term, said]) => h("div", null, h("dt", null, term), h("dd", null, said)))),
     warnings.length > 0 && h("ul", { class: "warnings" }, ...warnings.map((words) => h("li", null, words))),
-    each, bad, suggestion(result, take),
+    each,
+    bad,
+    suggestion(result, take, time),
   );
 }
 
@@ -84,16 +101,42 @@ function between(range) {
 function listed(title, words) {
   if (!words.length) return null;
   const rest = words.length > LISTED ? [`and ${counted(words.length - LISTED)} more`] : [];
-  return h("details", null, h("summary", null, title), h("ul", null, ...[...words.slice(0, LISTED), ...rest].map((each) => h("li", null, each))));
+  return h(
+    "details",
+    null,
+    h("summary", null, title),
+    h("ul", null, ...[...words.slice(0, LISTED), ...rest].map((each) => h("li", null, each))),
+  );
 }
 
-/** What suits the images. @param {Tree} result @param {(suggestion: Map<string, any>) => void} take */
-function suggestion({ suggested_size: size, suggested_fit: fit, recipe }, take) {
+/** What suits the images.
+ * @param {Tree} result @param {(suggestion: Map<string, any>) => void} take
+ * @param {Node | null} time */
+function suggestion({ suggested_size: size, suggested_fit: fit, recipe }, take, time) {
   if (!size) return null;
-  const [height, width] = recipe?.size ?? [size, size], side = height === width ? height : [height, width];
-  const pace = recipe?.pace, taken = new Map(/** @type {[string, any][]} */ ([["data.size", side], ["data.fit", fit]]));
-  const takes = pace && `${Math.round(pace.minutes)} minutes are ${counted(pace.steps)} steps here, and each image is seen ${counted(Math.round(pace.visits))} times.`;
+  const [height, width] = recipe?.size ?? [size, size],
+    side = height === width ? height : [height, width];
+  const pace = recipe?.pace,
+    taken = new Map(
+      /** @type {[string, any][]} */ ([
+        ["data.size", side],
+        ["data.fit", fit],
+      ]),
+    );
+  const [minutes, visits] = [pace?.minutes, pace?.visits].map((each) => counted(Math.round(each ?? 0)));
+  const takes = pace && `${minutes} minutes are ${counted(pace.steps)} steps here; each image is seen ${visits} times.`;
   const fits = { crop: "cut to the middle", pad: "padded", squash: "squashed" };
   const how = `Suggested: ${height}x${width} pixels, ${fits[/** @type {keyof typeof fits} */ (fit)] ?? fit}.`;
-  return h("div", null, h("p", null, [how, takes, recipe?.note].filter(Boolean).join(" ")), button("Take the suggestion", () => take(taken)));
+  const words = h("p", null, [how, takes, recipe?.note].filter(Boolean).join(" "));
+  return h(
+    "div",
+    null,
+    words,
+    h(
+      "div",
+      { class: "actions" },
+      button("Take the suggestion", () => take(taken)),
+      time,
+    ),
+  );
 }

@@ -22,6 +22,7 @@ const IMAGES = 16, MOST_IMAGES = 256;
 const OTHER = "b."; // what names of the second settings begin with
 const JOBS = [["job", "draw"], [`${OTHER}job`, "draw-b"]]; // where the address has a job's id, and the view it is of
 const CLASSES = [{ value: "", label: "each in turn" }, { value: "none", label: "none in particular" }];
+const NUMBERS = "steps.npz"; // the file of x_t and x_0 as they are computed
 const FILM = 50, LAST = 2000; // ms that a saved film shows a step, and the image itself
 const MOST_FRAMES = 120; // of a saved film
 const last = /** @type {Map<string, Params>} */ (new Map()); // what was asked of each run
@@ -36,7 +37,7 @@ export const view = {
 /** What a job of drawing is asked. @param {Params} asked @param {Details} details @param {string} before */
 function settingsOf(asked, details, before) {
   const shared = { num_images: Number(asked.images || IMAGES), seed: asked.seed || "0", each: true };
-  return { ...shared, ...tellingOf(asked, details), sampling: samplingOf(asked, before) };
+  return { ...shared, ...(asked.numbers ? { arrays: NUMBERS } : {}), ...tellingOf(asked, details), sampling: samplingOf(asked, before) };
 }
 
 /** What a job was asked, as the address has it. @param {string} run @param {Record<string, any>} settings @returns {Params} */
@@ -69,11 +70,12 @@ function drawing({ root, go }, details, first) {
   const count = number("Images", IMAGES, { min: 1, max: MOST_IMAGES, step: 1, change: (to) => change("images", String(to)) });
   const sampling = samplingFields(details, change), other = samplingFields(details, change, OTHER);
   const compares = checkbox("Compare with other settings", false, { change: (to) => compare(to) });
+  const numbers = checkbox("Keep every step as numbers, too", false, { change: (to) => change("numbers", to ? "1" : "") });
   const second = h("fieldset", { class: "form" }, h("legend", null, "The other settings, for the same seeds"), other.element);
   const start = h("button", { type: "submit", class: "main" }, "Draw"), stop = button("Stop", halt);
   const file = h("input", { type: "file", accept: "image/png", hidden: true, onchange: () => restore(file.files?.[0]) });
   const form = h("form", { class: "ask", "aria-label": "What to draw", onsubmit: draw },
-    telling.element, h("div", { class: "pair two" }, from.element, count.element), sampling.element, compares.element, second,
+    telling.element, h("div", { class: "pair two" }, from.element, count.element), sampling.element, numbers.element, compares.element, second,
     h("div", { class: "actions" }, start, button("Next seeds", next), stop),
     h("div", { class: "actions" }, button("Settings of a PNG", () => file.click()), file),
     h("p", { class: "soft" }, "A PNG that was drawn here may be dropped anywhere: its settings are taken up."), box.element,
@@ -92,7 +94,8 @@ function drawing({ root, go }, details, first) {
   const keep = {
     image: button("Save image", () => saveImage()),
     film: button("Save film", () => saveFilm()),
-    grid: button("Save all", () => saveGrid()),
+    grid: button("Save all", () => saveFile("grid.png")),
+    numbers: button("Save numbers", () => saveFile(NUMBERS)),
   };
   const follow = h("a", { class: "button" }, "Follow its steps"), edit = h("a", { class: "button" }, "Edit this one");
   const nothing = h("p", { class: "soft" }, "Nothing has been drawn yet.");
@@ -195,6 +198,8 @@ function drawing({ root, go }, details, first) {
     const [one] = films, isThere = Boolean(one?.length), goes = films.some((each) => each?.job && !hasEnded(each.job));
     nothing.hidden = isThere;
     for (const each of [shown.element, ...Object.values(keep), follow, edit]) each.hidden = !isThere;
+    keep.grid.hidden = placeOf("grid.png") < 0;
+    keep.numbers.hidden = placeOf(NUMBERS) < 0;
     stop.hidden = !goes;
     const image = String(shown.chosen);
     follow.href = address("trajectory", { run, job: one?.id ?? "", image });
@@ -203,11 +208,9 @@ function drawing({ root, go }, details, first) {
 
   /** The chosen image as it is seen; a finished one as the file that says how it was made. */
   async function saveImage() {
-    const [one] = films, file = one?.job?.files.findIndex(({ name }) => name === `seed-${seedOf(shown.chosen)}.png`) ?? -1;
-    const isLast = one && shown.position >= one.length - 1;
-    if (one && isLast && file >= 0) return download(`/api/jobs/${one.id}/files/${file}`, `${details.name}-${seedOf(shown.chosen)}.png`);
-    const pixels = one?.image(shown.position, shown.which, shown.chosen);
-    if (one && pixels) save(await png([gridOf([pixels], one.shape)]), `${details.name}-${seedOf(shown.chosen)}.png`);
+    const [one] = films, name = `seed-${seedOf(shown.chosen)}.png`, pixels = one?.image(shown.position, shown.which, shown.chosen);
+    if (one && shown.position >= one.length - 1 && placeOf(name) >= 0) return saveFile(name);
+    if (one && pixels) save(await png([gridOf([pixels], one.shape)]), `${details.name}-${name}`);
   }
 
   async function saveFilm() {
@@ -217,12 +220,17 @@ function drawing({ root, go }, details, first) {
     const kept = steps.filter((i) => i % every === 0 || i === one.length - 1);
     const pixels = kept.map((i) => one.image(i, shown.which, shown.chosen)).filter((each) => each !== null);
     const times = pixels.map((_, i) => (i === pixels.length - 1 ? LAST : FILM));
-    save(await png(pixels.map((each) => gridOf([each], one.shape)), times), `${details.name}-${seedOf(shown.chosen)}-film.png`);
+    save(await png(pixels.map((each) => gridOf([each], one.shape)), times), `${details.name}-seed-${seedOf(shown.chosen)}-film.png`);
   }
 
-  async function saveGrid() {
-    const [one] = films, file = one?.job?.files.findIndex(({ name }) => name === "grid.png") ?? -1;
-    if (one && file >= 0) return download(`/api/jobs/${one.id}/files/${file}`, `${details.name}-grid.png`);
+  /** @param {string} name */
+  function placeOf(name) {
+    return films[0]?.job?.files.findIndex((each) => each.name === name) ?? -1;
+  }
+
+  /** @param {string} name */
+  function saveFile(name) {
+    return download(`/api/jobs/${films[0]?.id}/files/${placeOf(name)}`, `${details.name}-${name}`);
   }
 
   /** @param {number} image */
@@ -237,6 +245,7 @@ function drawing({ root, go }, details, first) {
     if (from.value !== (params.seed || "0")) from.value = params.seed || "0";
     if (count.value !== Number(params.images || IMAGES)) count.value = Number(params.images || IMAGES);
     compares.value = Boolean(params.compare);
+    numbers.value = Boolean(params.numbers);
     second.hidden = !params.compare;
     attach(0, params.job);
     attach(1, params.compare ? params[`${OTHER}job`] : "");

@@ -74,7 +74,7 @@ function editing({ root, go }, details, first) {
 
   const kind = () => TASKS[task];
   const live = liveCommand(box, () => (known ? bodyOf(known) : null));
-  let known = /** @type {{images: string[], mask: string | null} | null} */ (null); // what is on the server
+  let known = /** @type {Awaited<ReturnType<typeof sent>> | null} */ (null); // what is on the server
 
   /** @param {{images: string[], mask: string | null}} there */
   function bodyOf({ images, mask }) {
@@ -84,7 +84,7 @@ function editing({ root, go }, details, first) {
     return { kind: "edit", run, view: "edit", settings: { ...settings, ...many, ...given, ...masked }, replace: true };
   }
 
-  /** Sends what the task is given. Raises Error where it is not there. */
+  /** Sends what the task is given, unless it is there. Raises Error where it is not there. */
   async function sent() {
     const needed = sources.slice(0, kind().images), missing = needed.findIndex((each) => !each), painted = image.painted;
     const name = kind().images > 1 ? `the ${NAMES[missing]} image` : "an image";
@@ -110,13 +110,12 @@ function editing({ root, go }, details, first) {
     if (!form.reportValidity()) return;
     start.disabled = true;
     try {
-      const there = await sent(), { id, command } = await startJob(bodyOf(there)), [source] = sources;
+      const there = (known = await sent()), { id } = await startJob(bodyOf(there)), [source] = sources;
       used = source ? { source, painted: there.painted, job: id } : null;
       fail("");
       kept.textContent = "";
       if (there.painted) image.recede();
       ask({ ...asked, job: id });
-      box.show(command);
     } catch (fault) {
       fail(fault);
     }

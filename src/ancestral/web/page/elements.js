@@ -38,7 +38,9 @@ export function svg(tag, props, ...children) {
 
 /** @param {Element} made @param {Props | null | undefined} props @param {(Child | Child[])[]} children */
 function fill(made, props, children) {
-  made.append(...children.flat().flatMap((each) => (isThere(each) ? [each instanceof Node ? each : String(each)] : [])));
+  made.append(
+    ...children.flat().flatMap((each) => (isThere(each) ? [each instanceof Node ? each : String(each)] : [])),
+  );
   for (const [name, value] of Object.entries(props ?? {})) {
     if (!isThere(value)) continue;
     if (typeof value === "function") made.addEventListener(name.replace(/^on/, ""), value);
@@ -64,7 +66,8 @@ export function on(target, kinds, act) {
   return () => each.forEach((kind) => target.removeEventListener(kind, act));
 }
 
-/** The element of the page with an id. @param {string} id @returns {HTMLElement} */
+/** The element of the page with an id.
+ * @param {string} id @returns {HTMLElement} */
 export function part(id) {
   const found = document.getElementById(id);
   if (!found) throw new Error(`expected an element #${id} in the page`);
@@ -91,14 +94,17 @@ export function button(words, act, props) {
   return made;
 }
 
-/** Says something to whoever listens to the page rather than looks at it. @param {string} words */
+/** Says something to whoever listens to the page rather than looks at it.
+ * @param {string} words */
 export function say(words) {
   part("status").textContent = words;
 }
 
-/** What went wrong, for people; "" takes it back. @param {unknown} fault */
+/** What went wrong, for people; "" takes it back.
+ * @param {unknown} fault */
 export function fail(fault) {
-  const alert = part("alert"), words = fault instanceof Error ? fault.message : String(fault);
+  const alert = part("alert"),
+    words = fault instanceof Error ? fault.message : String(fault);
   alert.hidden = !words;
   alert.textContent = words;
   if (words) alert.scrollIntoView({ block: "nearest" });

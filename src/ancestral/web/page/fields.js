@@ -53,7 +53,8 @@ export function seed(label, value, options = {}) {
 }
 
 /** @param {string} label @param {(string | {value: string, label: string})[]} choices @param {string} value
- * @param {Options} [options] @returns {Field<string> & {offer: (choices: (string | {value: string, label: string})[]) => void}} */
+ * @param {Options} [options]
+ * @returns {Field<string> & {offer: (choices: (string | {value: string, label: string})[]) => void}} */
 export function select(label, choices, value, options = {}) {
   const input = h("select");
   /** @param {(string | {value: string, label: string})[]} offered */
@@ -106,12 +107,19 @@ export function range(label, value, options) {
  * @returns {Field<T>}
  */
 export function field(label, input, { help, change }, { read, write }) {
-  const id = (input.id ||= `field-${++made}`), isBox = input.type === "checkbox";
+  const id = (input.id ||= `field-${++made}`),
+    isBox = input.type === "checkbox";
   const error = h("small", { class: "fault", id: `${id}-fault`, hidden: true });
   const said = help ? h("small", { id: `${id}-help` }, help) : null;
   const name = h("label", { for: id }, label);
   input.setAttribute("aria-describedby", `${said ? said.id : ""} ${error.id}`.trim());
-  const element = h("div", { class: isBox ? "field box" : "field" }, ...(isBox ? [input, name] : [name, input]), said, error);
+  const element = h(
+    "div",
+    { class: isBox ? "field box" : "field" },
+    ...(isBox ? [input, name] : [name, input]),
+    said,
+    error,
+  );
   /** @param {string} words */
   const fault = (words) => {
     error.textContent = words;

@@ -21,7 +21,8 @@ export function startJob(body) {
   return post("/api/jobs", body);
 }
 
-/** Asks a job to stop; its end is told by the events. @param {string} id */
+/** Asks a job to stop; its end is told by the events.
+ * @param {string} id */
 export function stopJob(id) {
   return del(`/api/jobs/${id}`);
 }
@@ -59,7 +60,8 @@ export function watch(id, told) {
     if (name === "state") look();
     else if (name === "frame" && data.job === id) told.frame?.(data);
     else if (name === "result" && data.id === id) end(data);
-    else if (name === "job" && data.id === id) hasEnded(data) ? look() : told.progress?.({ ...state.jobs.get(id), ...data });
+    else if (name === "job" && data.id === id)
+      hasEnded(data) ? look() : told.progress?.({ ...state.jobs.get(id), ...data });
   });
   look();
   return () => {

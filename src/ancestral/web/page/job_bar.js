@@ -8,17 +8,29 @@ import { runOf, state, subscribe } from "./store.js";
 
 const SHOWN_AFTER = 8000; // ms for which an end is shown
 const NAMES = /** @type {Record<string, string>} */ ({
-  sample: "Draw", edit: "Edit", evaluate: "Evaluation", likelihood: "Likelihood", sweep: "Sweep", report: "Report",
-  share: "Share page", export: "Export", check: "Check of the data",
+  sample: "Draw",
+  edit: "Edit",
+  evaluate: "Evaluation",
+  likelihood: "Likelihood",
+  sweep: "Sweep",
+  report: "Report",
+  share: "Share page",
+  export: "Export",
+  check: "Check of the data",
 });
 const QUIET = ["explain"]; // the views themselves say how far they are, and begin another at every move
 const WORKERS = /** @type {Record<string, string>} */ ({
-  none: "", loading: "Loading torch and the model…", ready: "", gone: "The worker ended; the next job starts another.",
+  none: "",
+  loading: "Loading torch and the model…",
+  ready: "",
+  gone: "The worker ended; the next job starts another.",
 });
 
 /** @param {HTMLElement} root */
 export function showJobs(root) {
-  const lines = h("ul"), worker = h("p", { class: "soft" }), lost = h("p", { class: "fault" });
+  const lines = h("ul"),
+    worker = h("p", { class: "soft" }),
+    lost = h("p", { class: "fault" });
   root.append(lost, worker, lines);
   const rows = /** @type {Map<string, Row>} */ (new Map());
   const show = (/** @type {Job} */ job) => {
@@ -34,7 +46,7 @@ export function showJobs(root) {
   };
   const showAll = () => {
     for (const [id, row] of rows) {
-      if (!state.jobs.has(id)) row.element.remove(), rows.delete(id);
+      if (!state.jobs.has(id)) (row.element.remove(), rows.delete(id));
     }
     for (const job of state.jobs.values()) show(job);
     showWorker();
@@ -53,13 +65,16 @@ export function showJobs(root) {
 
 /** @param {string} id @returns {Row} */
 function rowOf(id) {
-  const words = h("span", { class: "job-words" }), bar = h("progress", { "aria-label": "Progress" });
-  const stop = button("Stop", () => stopJob(id)), close = button("Close", () => element.remove());
+  const words = h("span", { class: "job-words" }),
+    bar = h("progress", { "aria-label": "Progress" });
+  const stop = button("Stop", () => stopJob(id)),
+    close = button("Close", () => element.remove());
   const element = h("li", null, words, bar, stop, close);
   return {
     element,
     show(job) {
-      const name = NAMES[job.kind] ?? job.kind, of = runOf(job.run ?? undefined)?.name;
+      const name = NAMES[job.kind] ?? job.kind,
+        of = runOf(job.run ?? undefined)?.name;
       const at = job.of ? `${job.what} ${job.done} of ${job.of}` : job.what;
       const ended = hasEnded(job);
       words.textContent = [of ? `${name}, ${of}` : name, job.state, ended ? job.why : at].filter(Boolean).join(": ");

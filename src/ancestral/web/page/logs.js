@@ -37,7 +37,9 @@ export function curve(records, along, name, place) {
   const there = records.filter((each) => name in each && each[along] !== undefined);
   return {
     x: there.map((each) => /** @type {number} */ (each[along])),
-    y: there.map((each) => /** @type {number | null} */ (place === undefined ? each[name] : (each[name]?.[place] ?? null))),
+    y: there.map(
+      (each) => /** @type {number | null} */ (place === undefined ? each[name] : (each[name]?.[place] ?? null)),
+    ),
   };
 }
 
@@ -62,7 +64,8 @@ class Log {
     });
   }
 
-  /** Fetches what is new; asked again meanwhile, once more after that. @returns {Promise<void>} */
+  /** Fetches what is new; asked again meanwhile, once more after that.
+   * @returns {Promise<void>} */
   fetch() {
     this.again = this.fetching !== null;
     this.fetching ??= this.read().finally(() => {
@@ -73,11 +76,16 @@ class Log {
   }
 
   async read() {
-    const { log: from, timing } = this.next, path = `/api/runs/${this.run}`;
+    const { log: from, timing } = this.next,
+      path = `/api/runs/${this.run}`;
     const [logged, timed] = await Promise.all([get(`${path}/log?from=${from}`), get(`${path}/timing?from=${timing}`)]);
     for (const { step, minutes } of timed.records) this.minutes.set(step, minutes);
-    const whole = !from || logged.next < from, first = logged.records[0]?.step ?? Infinity;
-    const added = logged.records.map((/** @type {LogRecord} */ each) => ({ ...each, minutes: this.minutes.get(each.step) }));
+    const whole = !from || logged.next < from,
+      first = logged.records[0]?.step ?? Infinity;
+    const added = logged.records.map((/** @type {LogRecord} */ each) => ({
+      ...each,
+      minutes: this.minutes.get(each.step),
+    }));
     this.records = whole ? added : [...this.records.filter((each) => each.step < first), ...added];
     this.next = { log: logged.next, timing: timed.next };
     for (const told of [...this.listeners]) told(this.records);

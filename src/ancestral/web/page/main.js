@@ -17,6 +17,8 @@ import { view as edit } from "./edit.js";
 import { view as schedule } from "./schedule.js";
 import { view as tour } from "./tour.js";
 // of measurements
+import { view as numbers } from "./numbers.js";
+import { view as share } from "./share.js";
 
 /** @typedef {import("./route.js").Params} Params */
 /**
@@ -38,8 +40,8 @@ const views = [
   // of noise
   schedule,
   // of measurements
-  pending("numbers", "Numbers"),
-  pending("share", "Share"),
+  numbers,
+  share,
   // the tour
   tour,
 ];
@@ -60,7 +62,8 @@ async function main() {
 
 /** Shows what the address names: the open view goes on where it is the same. */
 function show() {
-  const { view: name, params } = route(), view = views.find((each) => each.name === name);
+  const { view: name, params } = route(),
+    view = views.find((each) => each.name === name);
   if (!view) return go(runs.name, {}, { replace: true });
   const run = runOf(params.run);
   showLinks(view, params);
@@ -93,21 +96,10 @@ function showLinks(view, params) {
   part("views").replaceChildren(...links);
 }
 
-/** Goes to the view without an entry in the address, which names views. @param {Event} event */
+/** Goes to the view without an entry in the address, which names views.
+ * @param {Event} event */
 function skip(event) {
   if (!(event.target instanceof Element && event.target.matches("a.skip"))) return;
   event.preventDefault();
   part("main").focus();
-}
-
-/** A view that is not there yet. @param {string} name @param {string} title @returns {View} */
-function pending(name, title) {
-  return {
-    name,
-    title,
-    open({ root }) {
-      root.append(h("p", null, "This view is not there yet."));
-      return { close: () => {} };
-    },
-  };
 }

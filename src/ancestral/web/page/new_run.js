@@ -24,25 +24,40 @@ const OFFERED = {
  * @returns {import("./main.js").Opened} */
 export function newRun({ root, go, params }, like) {
   const model = like ? runOf(like) : null;
-  let base = /** @type {Values} */ (new Map()), now = /** @type {Values} */ (new Map()), baseOf = "", closed = false;
+  let base = /** @type {Values} */ (new Map()),
+    now = /** @type {Values} */ (new Map()),
+    baseOf = "",
+    closed = false;
   const changes = /** @type {Values} */ (new Map());
 
   const ofPreset = { value: "", label: model ? "the same images" : "the data set of the preset" };
   const data = select("Images", [ofPreset, ...state.data.map(({ id, name }) => ({ value: id, label: name }))], "", {
     help: state.data.length ? "" : "Start the studio with --data FOLDER to train on images of your own.",
-    change: (id) => (check.look(id), suggestName(), ask()),
+    change: (id) => {
+      preset.value = id || model ? "" : presets[0];
+      check.look(id);
+      suggestName();
+      ask();
+    },
   });
   const suggested = { value: "", label: "suited to the images" };
   const presets = state.presets.map(({ name }) => name);
   const preset = select("Preset", [suggested, ...presets], "", { change: () => (suggestName(), ask()) });
   const about = h("p", { class: "soft" });
-  const name = text("Name", "", { help: "Small letters, digits and -; a folder is called so.", change: () => ((named = true), ask()) });
+  const name = text("Name", "", { help: "of small letters, digits and -", change: () => ((named = true), ask()) });
   const amount = number("Budget", null, { min: 0, optional: true, change: () => setBudget() });
-  const unit = select("counted in", Object.entries(BUDGETS).map(([value, label]) => ({ value, label })), "minutes", { change: () => {
-    amount.value = TYPICAL[unit.value];
-    setBudget();
-  } });
-  const schedule = select("Noise schedule", [{ value: "", label: "that of the preset" }], "", { change: () => ask() });
+  const unit = select(
+    "counted in",
+    Object.entries(BUDGETS).map(([value, label]) => ({ value, label })),
+    "minutes",
+    {
+      change: () => {
+        amount.value = TYPICAL[unit.value];
+        setBudget();
+      },
+    },
+  );
+  const schedule = select("Noise schedule", [{ value: "", label: "as the preset" }], "", { change: () => ask() });
   let named = false;
 
   const set = (/** @type {string} */ key, /** @type {any} */ value) => {
@@ -51,25 +66,39 @@ export function newRun({ root, go, params }, like) {
     ask();
   };
   const settings = [
-    listSetting("Width of the network", "network.widths", set),
+    listSetting("Network width", "network.widths", set),
     numberSetting("Learning rate", "training.lr", set),
     numberSetting("Batch", "training.batch_size", set),
-    numberSetting("Side of the images, px", "data.size", set),
-    choiceSetting("The network predicts", "diffusion.prediction", OFFERED.prediction, set),
-    choiceSetting("Diffused are", "codec.name", OFFERED.codec, set),
-    choiceSetting("Captions are read", "text.name", OFFERED.text, set),
+    numberSetting("Image side, px", "data.size", set),
+    choiceSetting("It predicts", "diffusion.prediction", OFFERED.prediction, set),
+    choiceSetting("It diffuses", "codec.name", OFFERED.codec, set),
+    choiceSetting("Captions", "text.name", OFFERED.text, set),
   ];
-  const lines = linesOf(changes, () => ({ base, now }), () => ask());
-  const box = commandBox(), start = button("Train", begin, { class: "main" });
+  const lines = linesOf(
+    changes,
+    () => ({ base, now }),
+    () => ask(),
+  );
+  const box = commandBox(),
+    start = button("Train", begin, { class: "main" });
   const check = dataCheck((/** @type {Values} */ suggestion) => {
     for (const [key, value] of suggestion) set(key, value);
   });
-  const form = h("form", { "aria-label": "A new run" },
+  const form = h(
+    "form",
+    { "aria-label": "A new run" },
     model && h("p", null, `With the settings of ${model.name}, but for what is changed here.`),
     h("div", { class: "fields" }, data.element, model ? null : preset.element, name.element),
     about,
     check.element,
-    h("div", { class: "fields" }, amount.element, unit.element, schedule.element, ...settings.map((each) => each.element)),
+    h(
+      "div",
+      { class: "fields" },
+      amount.element,
+      unit.element,
+      schedule.element,
+      ...settings.map((each) => each.element),
+    ),
     lines.element,
     h("div", { class: "actions" }, start),
     box.element,
@@ -77,9 +106,13 @@ export function newRun({ root, go, params }, like) {
   root.append(form);
   on(form, "submit", (event) => event.preventDefault());
 
-  /** What the server is asked. @param {Values} changed */
+  /** What the server is asked.
+   * @param {Values} changed */
   function body(changed) {
-    const [settings, from] = [tree(changed), { data: data.value || null, preset: preset.value || null, like: like ?? null }];
+    const [settings, from] = [
+      tree(changed),
+      { data: data.value || null, preset: preset.value || null, like: like ?? null },
+    ];
     return { name: name.value, ...from, settings, schedule: schedule.value || null };
   }
   const live = liveCommand(box, () => body(changes), {
@@ -114,7 +147,9 @@ export function newRun({ root, go, params }, like) {
     const all = new Map([...now, ...changes]);
     for (const each of settings) each.show(all, base);
     lines.show();
-    const limit = Object.keys(BUDGETS).find((each) => changes.has(`training.${each}`)) ?? Object.keys(BUDGETS).find((each) => now.get(`training.${each}`));
+    const limit =
+      Object.keys(BUDGETS).find((each) => changes.has(`training.${each}`)) ??
+      Object.keys(BUDGETS).find((each) => now.get(`training.${each}`));
     if (limit && document.activeElement !== amount.input) {
       unit.value = limit;
       amount.value = all.get(`training.${limit}`);
@@ -129,7 +164,12 @@ export function newRun({ root, go, params }, like) {
   function suggestName() {
     if (named) return;
     const from = model?.name ?? (preset.value || state.data.find(({ id }) => id === data.value)?.name || "run");
-    const plain = from.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 58) || "run";
+    const plain =
+      from
+        .toLowerCase()
+        .replace(/[^a-z0-9]+/g, "-")
+        .replace(/^-|-$/g, "")
+        .slice(0, 58) || "run";
     let free = plain;
     for (let number = 2; isTaken(free); number++) free = `${plain}-${number}`;
     name.value = free;
@@ -145,7 +185,10 @@ export function newRun({ root, go, params }, like) {
   if (!model) preset.value = presets[0] ?? "";
   suggestName();
   get("/api/schedules").then((stored) => {
-    schedule.offer([{ value: "", label: "that of the preset" }, ...stored.map((/** @type {{id: string, name: string}} */ each) => ({ value: each.id, label: each.name }))]);
+    schedule.offer([
+      { value: "", label: "as the preset" },
+      ...stored.map((/** @type {{id: string, name: string}} */ each) => ({ value: each.id, label: each.name })),
+    ]);
     if (!params.schedule) return;
     schedule.value = params.schedule;
     ask();
@@ -164,7 +207,8 @@ function isTaken(name) {
   return [...state.runs.values()].some((each) => each.place === name);
 }
 
-/** All settings as lines. @param {Values} changes @param {() => {base: Values, now: Values}} known @param {() => void} ask */
+/** All settings as lines.
+ * @param {Values} changes @param {() => {base: Values, now: Values}} known @param {() => void} ask */
 function linesOf(changes, known, ask) {
   const all = text("All settings", "", {
     rows: 16,
@@ -187,7 +231,8 @@ function linesOf(changes, known, ask) {
     },
   });
   all.input.classList.add("code");
-  const summary = h("summary", null, "All settings"), element = h("details", null, summary, all.element);
+  const summary = h("summary", null, "All settings"),
+    element = h("details", null, summary, all.element);
   const show = () => {
     if (document.activeElement === all.input) return;
     all.value = asLines(new Map([...known().now, ...changes]));
@@ -210,13 +255,23 @@ function linesOf(changes, known, ask) {
 /** @param {string} label @param {string} key @param {Set} set @returns {SettingField} */
 function numberSetting(label, key, set) {
   const made = number(label, null, { optional: true, min: 0, change: (value) => set(key, value ?? undefined) });
-  return { element: made.element, show: (values) => idle(made.input) && (made.value = typeof values.get(key) === "number" ? values.get(key) : null) };
+  return {
+    element: made.element,
+    show: (values) => idle(made.input) && (made.value = typeof values.get(key) === "number" ? values.get(key) : null),
+  };
 }
 
 /** @param {string} label @param {string} key @param {Set} set @returns {SettingField} */
 function listSetting(label, key, set) {
-  const numbers = (/** @type {string} */ words) => words.split(/[\s,]+/).filter(Boolean).map(Number);
-  const made = text(label, "", { optional: true, change: (words) => set(key, words.trim() ? numbers(words) : undefined) });
+  const numbers = (/** @type {string} */ words) =>
+    words
+      .split(/[\s,]+/)
+      .filter(Boolean)
+      .map(Number);
+  const made = text(label, "", {
+    optional: true,
+    change: (words) => set(key, words.trim() ? numbers(words) : undefined),
+  });
   return {
     element: made.element,
     show(values) {

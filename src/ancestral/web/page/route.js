@@ -12,7 +12,7 @@ export function route() {
 /** @param {string} view @param {Params} [params] those of "" are left out */
 export function address(view, params = {}) {
   const query = new URLSearchParams(Object.entries(params).filter(([, value]) => value !== "" && value !== undefined));
-  return `#/${view}${query.size ? `?${query}` : ""}`;
+  return `#/${view}${String(query) ? `?${query}` : ""}`;
 }
 
 /**

@@ -9,7 +9,8 @@ import { percent, progressOf } from "./run_words.js";
 
 /** @param {HTMLElement} root */
 export function showRuns(root) {
-  const wide = matchMedia("(min-width: 60rem)"), list = /** @type {HTMLDetailsElement} */ (part("runs-list"));
+  const wide = matchMedia("(min-width: 60rem)"),
+    list = /** @type {HTMLDetailsElement} */ (part("runs-list"));
   const unfold = () => (list.open = wide.matches);
   on(wide, "change", unfold);
   unfold();
@@ -28,7 +29,8 @@ export function showRuns(root) {
 
 /** @param {HTMLElement} root */
 function draw(root) {
-  const { params, view } = route(), before = document.activeElement;
+  const { params, view } = route(),
+    before = document.activeElement;
   const focused = before instanceof HTMLElement && root.contains(before) ? before.dataset.run : undefined;
   const runs = [...state.runs.values()].sort((a, b) => rank(b) - rank(a) || b.changed - a.changed);
   const make = (/** @type {Run} */ run) => entry(run, view === "runs" ? "train" : view, params.run);

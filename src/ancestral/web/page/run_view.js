@@ -12,9 +12,10 @@ import { runOf, state, subscribe } from "./store.js";
  * @param {string} name of the view
  * @param {Place} place
  * @param {(details: Details, params: Params) => import("./main.js").Opened} show fills `place.root`
+ * @param {(run: import("./store.js").Run) => boolean} [fits] which runs it can show
  * @returns {import("./main.js").Opened}
  */
-export function viewOfRun(name, place, show) {
+export function viewOfRun(name, place, show, fits = ({ usable }) => usable) {
   let run = "", shown = /** @type {import("./main.js").Opened | null} */ (null), latest = place.params, closed = false;
   const clear = () => {
     shown?.close();
@@ -24,7 +25,7 @@ export function viewOfRun(name, place, show) {
   const update = (/** @type {Params} */ params) => {
     latest = params;
     if (!params.run) {
-      const first = usable()[0];
+      const first = all().find(fits);
       if (first) return place.go(name, { ...params, run: first.id }, { replace: true });
       clear();
       place.root.append(h("p", null, "No run generates images yet. Train one, and it is offered here."));
@@ -37,7 +38,7 @@ export function viewOfRun(name, place, show) {
   const load = async (/** @type {string} */ id) => {
     try {
       const card = runOf(id);
-      if (card && !card.usable) return place.root.append(h("p", null, `${card.name} generates no images yet.`));
+      if (card && !fits(card)) return place.root.append(h("p", null, `${card.name} generates no images yet.`));
       const details = await get(`/api/runs/${id}`);
       if (!closed && id === run) shown = show(details, latest);
     } catch (fault) {
@@ -45,7 +46,7 @@ export function viewOfRun(name, place, show) {
     }
   };
   const leave = subscribe(["run"], () => !latest.run && update(latest));
-  update(place.params);
+  queueMicrotask(() => !closed && update(latest)); // once the view is open: it may go elsewhere
   return {
     update,
     close() {
@@ -56,7 +57,14 @@ export function viewOfRun(name, place, show) {
   };
 }
 
-/** All that generates images: runs, then models that come along. */
-function usable() {
-  return [...state.runs.values(), ...state.models.values()].filter((each) => each.usable);
+/** Runs, then models that come along. */
+function all() {
+  return [...state.runs.values(), ...state.models.values()];
 }
+
+/**
+ * What has numbers and can be shared: all but a run that has saved nothing yet.
+ *
+ * @type {(run: import("./store.js").Run) => boolean}
+ */
+export const isThere = ({ usable, kind }) => usable || kind === "autoencoder";

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { lineChart, sparkline } from "./charts.js";
-import { fail, h, on, say } from "./elements.js";
+import { button, fail, h } from "./elements.js";
 import { checkbox, select } from "./fields.js";
 import { ALONG, curve, followLog } from "./logs.js";
 import { gridPath, picture } from "./pictures.js";
@@ -14,9 +14,17 @@ import { state, subscribe } from "./store.js";
 /** @typedef {import("./store.js").Run} Run */
 /** @typedef {import("./logs.js").Along} Along */
 /** @typedef {import("./route.js").Params} Params */
-/** @typedef {{element: HTMLElement, show: (run: Run) => void, choose: (isChosen: boolean) => void, close: () => void}} Card */
+/**
+ * @typedef {{element: HTMLElement, show: (run: Run) => void, choose: (isChosen: boolean) => void, close: () => void}}
+ *   Card
+ */
 
-const CURVES = { loss: "training loss", held_out_loss: "held-out loss", grad_norm: "gradient norm", lr: "learning rate" };
+const CURVES = {
+  loss: "training loss",
+  held_out_loss: "held-out loss",
+  grad_norm: "gradient norm",
+  lr: "learning rate",
+};
 
 /** @type {import("./main.js").View} */
 export const view = {
@@ -24,21 +32,30 @@ export const view = {
   title: "Runs",
   open({ root, params, go }) {
     let asked = params;
-    const cards = /** @type {Map<string, Card>} */ (new Map()), list = h("ul", { class: "cards" });
-    const none = h("p", null, "There are no runs in this folder yet. ", h("a", { href: address("train") }, "Train one"), ".");
+    const cards = /** @type {Map<string, Card>} */ (new Map()),
+      list = h("ul", { class: "cards" });
+    const none = h(
+      "p",
+      null,
+      "There are no runs in this folder yet. ",
+      h("a", { href: address("train") }, "Train one"),
+      ".",
+    );
     const chosen = () => (asked.compare ? asked.compare.split(",").filter((id) => state.runs.has(id)) : []);
     const ask = (/** @type {Params} */ change) => go("runs", { ...asked, ...change }, { replace: true });
     const toggle = (/** @type {string} */ id) => {
-      const before = chosen(), after = before.includes(id) ? before.filter((each) => each !== id) : [...before, id];
+      const before = chosen(),
+        after = before.includes(id) ? before.filter((each) => each !== id) : [...before, id];
       ask({ compare: after.join(",") });
-      say(`${after.length} runs are compared`);
     };
     const comparison = compared(ask);
-    root.append(comparison.element, none, list);
+    const said = h("p", { class: "soft" }),
+      down = button("See the comparison", () => comparison.element.scrollIntoView());
+    root.append(h("div", { class: "actions toolbar" }, said, down), none, list, comparison.element);
 
     const draw = () => {
       const runs = [...state.runs.values()].sort((a, b) => b.changed - a.changed);
-      for (const [id, card] of cards) if (!state.runs.has(id)) card.close(), cards.delete(id);
+      for (const [id, card] of cards) if (!state.runs.has(id)) (card.close(), cards.delete(id));
       none.hidden = runs.length > 0;
       runs.forEach((run, i) => {
         const card = cards.get(run.id) ?? cardOf(run.id, () => toggle(run.id));
@@ -47,6 +64,11 @@ export const view = {
         card.show(run);
         card.choose(chosen().includes(run.id));
       });
+      const names = chosen().map((id) => state.runs.get(id)?.name);
+      said.textContent = names.length
+        ? `Compared: ${names.join(", ")}.`
+        : "Tick runs to compare their curves and settings.";
+      down.hidden = names.length === 0;
       comparison.show(chosen(), asked);
     };
     const leave = subscribe(["state", "run", "gone", "grid"], draw);
@@ -67,18 +89,37 @@ export const view = {
 
 /** @param {string} id @param {() => void} toggle @returns {Card} */
 function cardOf(id, toggle) {
-  const link = h("a", { href: address("train", { run: id }) }), grid = picture(), facts = h("dl");
-  const state = h("p", { class: "soft" }), bar = h("progress", { max: 1, "aria-label": "Progress" }), line = h("div");
-  const fault = h("p", { class: "fault" }), box = checkbox("Compare", false, { change: toggle });
+  const link = h("a", { href: address("train", { run: id }) }),
+    grid = picture(),
+    facts = h("dl");
+  const state = h("p", { class: "soft" }),
+    bar = h("progress", { max: 1, "aria-label": "Progress" }),
+    line = h("div", { class: "spark" });
+  const fault = h("p", { class: "fault" }),
+    box = checkbox("Compare", false, { change: toggle });
   const empty = h("div", { class: "no-grid soft" }, "no grid yet");
-  const element = h("li", { class: "card" }, h("h2", null, link), h("div", { class: "card-grid" }, grid.element, empty), line, state, bar, fault, facts, box.element);
+  const element = h(
+    "li",
+    { class: "card" },
+    h("h2", null, link),
+    h("div", { class: "card-grid" }, grid.element, empty),
+    line,
+    state,
+    bar,
+    fault,
+    facts,
+    box.element,
+  );
   let leave = () => {};
   const seen = new IntersectionObserver((entries) => {
     if (!entries.some((each) => each.isIntersecting)) return;
     seen.disconnect();
     leave = followLog(id, (records) => {
-      const { y } = curve(records, "step", "loss"), losses = /** @type {number[]} */ (y.filter((each) => each !== null));
-      const ends = losses.length ? `Loss, from ${spelledLoss(losses[0])} to ${spelledLoss(losses[losses.length - 1])}` : "";
+      const { y } = curve(records, "step", "loss"),
+        losses = /** @type {number[]} */ (y.filter((each) => each !== null));
+      const ends = losses.length
+        ? `Loss, from ${spelledLoss(losses[0])} to ${spelledLoss(losses[losses.length - 1])}`
+        : "";
       line.replaceChildren(...(losses.length > 1 ? [sparkline(losses, ends)] : []));
     });
   });
@@ -90,17 +131,24 @@ function cardOf(id, toggle) {
       box.input.setAttribute("aria-label", `Compare ${run.name}`);
       const isTraining = run.state === "training";
       const kind = run.kind === "run" ? "" : run.kind;
-      state.textContent = [kind, run.size, isTraining ? `training, ${percent(run.fraction)}` : run.state].filter(Boolean).join(", ");
+      state.textContent = [kind, run.size, isTraining ? `training, ${percent(run.fraction)}` : run.state]
+        .filter(Boolean)
+        .join(", ");
       bar.hidden = !isTraining;
       if (run.fraction !== null) bar.value = run.fraction;
       fault.textContent = run.fault;
       const last = run.grids.at(-1);
       grid.element.hidden = last === undefined;
       empty.hidden = last !== undefined;
-      if (last !== undefined) grid.show(gridPath(id, last), `Images of ${run.name} after step ${counted(last)}`).catch(fail);
+      if (last !== undefined)
+        grid.show(gridPath(id, last), `Images of ${run.name} after step ${counted(last)}`).catch(fail);
       /** @type {[string, string][]} */
       const seen = [["images", counted(run.images)], ["time", minutesInWords(run.minutes)], ...numbersOf(run)];
-      facts.replaceChildren(...seen.filter(([, said]) => said).map(([name, said]) => h("div", null, h("dt", null, name), h("dd", null, said))));
+      facts.replaceChildren(
+        ...seen
+          .filter(([, said]) => said)
+          .map(([name, said]) => h("div", null, h("dt", null, name), h("dd", null, said))),
+      );
     },
     choose(isChosen) {
       box.value = isChosen;
@@ -128,7 +176,8 @@ function compared(ask) {
   const shows = select("Curve", named(CURVES), "loss", { change: (curve) => ask({ curve }) });
   const along = select("Along", named(ALONG), "images", { change: (x) => ask({ x }) });
   const log = checkbox("Logarithmic", true, { change: (on) => ask({ log: on ? "" : "0" }) });
-  const plot = h("div"), table = h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Settings that differ" });
+  const plot = h("div"),
+    table = h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Settings that differ" });
   const element = h(
     "section",
     { "aria-labelledby": "compared-title", class: "compared" },
@@ -138,13 +187,19 @@ function compared(ask) {
     h("h3", null, "Settings that differ"),
     table,
   );
-  let followed = "", leave = /** @type {(() => void)[]} */ ([]), records = /** @type {Map<string, any>} */ (new Map());
+  let followed = "",
+    leave = /** @type {(() => void)[]} */ ([]),
+    records = /** @type {Map<string, any>} */ (new Map());
   const drawn = lineChart(plot, chart());
 
   /** @returns {import("./charts.js").Chart} */
   function chart() {
-    const by = /** @type {Along} */ (along.value), name = /** @type {keyof typeof CURVES} */ (shows.value);
-    const series = [...records].map(([id, each]) => ({ name: state.runs.get(id)?.name ?? id, ...curve(each, by, name) }));
+    const by = /** @type {Along} */ (along.value),
+      name = /** @type {keyof typeof CURVES} */ (shows.value);
+    const series = [...records].map(([id, each]) => ({
+      name: state.runs.get(id)?.name ?? id,
+      ...curve(each, by, name),
+    }));
     return { series, x: { label: ALONG[by] }, y: { label: CURVES[name], log: log.value }, height: 280 };
   }
 
@@ -178,7 +233,12 @@ async function differences(ids) {
   const settings = runs.map((each) => new Map(flat(each.settings ?? {})));
   const names = [...new Set(settings.flatMap((each) => [...each.keys()]))];
   const differing = names.filter((name) => settings.some((each) => !isSame(each.get(name), settings[0].get(name))));
-  if (!differing.length) return h("p", { class: "soft inside" }, ids.length > 1 ? "They have the same settings." : "Choose another run to compare with.");
+  if (!differing.length)
+    return h(
+      "p",
+      { class: "soft inside" },
+      ids.length > 1 ? "They have the same settings." : "Choose another run to compare with.",
+    );
   const head = ["setting", ...runs.map((each) => each.name)].map((each) => h("th", { scope: "col" }, each));
   const rows = differing.map((name) => {
     const cells = settings.map((each) => h("td", null, each.has(name) ? spelled(each.get(name)) : "–"));

@@ -59,7 +59,7 @@ export function samplingFields(details, change, before = "") {
     sampler: select("Sampler", withOwn(state.samplers, own(sampling.sampler)), "", told("sampler")),
     steps: number("Steps", null, { ...told("steps"), min: 1, max: Math.min(1000, most), step: 1, placeholder: own(sampling.steps) }),
     grid: select("Grid of steps", withOwn(GRIDS, "usual"), "", told("grid")),
-    eta: number("Eta", null, { ...told("eta"), min: 0, max: 1, placeholder: own(usual("eta") || "the sampler's"), help: "noise added: 0 none, 1 as ancestral" }),
+    eta: number("Eta", null, { ...told("eta"), min: 0, max: 1, placeholder: own(usual("eta") || "").replace(/: $/, ""), help: "noise added: 0 none, 1 as ancestral" }),
     guidance: number("Guidance", null, { ...told("guidance"), min: 0, placeholder: own(sampling.guidance), help: "1 is none, more follows what is asked more closely" }),
     guidance_from: number("Guide from", null, { ...told("guidance_from"), min: 0, placeholder: "0", help: "noise over signal" }),
     guidance_to: number("to", null, { ...told("guidance_to"), min: 0, placeholder: "all", help: "such as 0.3 to 3" }),

@@ -2,19 +2,22 @@
 
 /** @typedef {{[name: string]: any}} Tree */
 
-/** The values of a tree by dotted name. @param {Tree} tree @param {string} [before] @returns {[string, any][]} */
+/** The values of a tree by dotted name.
+ * @param {Tree} tree @param {string} [before] @returns {[string, any][]} */
 export function flat(tree, before = "") {
   return Object.entries(tree).flatMap(([name, value]) =>
     isTree(value) ? flat(value, `${before}${name}.`) : [/** @type {[string, any]} */ ([before + name, value])],
   );
 }
 
-/** The tree of values by dotted name. @param {Iterable<[string, any]>} values @returns {Tree} */
+/** The tree of values by dotted name.
+ * @param {Iterable<[string, any]>} values @returns {Tree} */
 export function tree(values) {
   /** @type {Tree} */
   const whole = {};
   for (const [name, value] of values) {
-    const path = name.split("."), last = /** @type {string} */ (path.pop());
+    const path = name.split("."),
+      last = /** @type {string} */ (path.pop());
     let at = whole;
     for (const each of path) at = at[each] = isTree(at[each]) ? at[each] : {};
     at[last] = value;
@@ -27,9 +30,13 @@ function isTree(value) {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
-/** A value as a line has it. @param {any} value */
+/** A value as a line has it.
+ * @param {any} value */
 export function spelled(value) {
-  const plain = typeof value === "string" && /^[A-Za-z][\w+.\/-]*$/.test(value) && !["true", "false", "null", "none"].includes(value);
+  const plain =
+    typeof value === "string" &&
+    /^[A-Za-z][\w+.\/-]*$/.test(value) &&
+    !["true", "false", "null", "none"].includes(value);
   return plain ? value : JSON.stringify(value);
 }
 

@@ -62,7 +62,8 @@ export function subscribe(names, listener) {
   return () => sets.forEach((each) => each?.delete(listener));
 }
 
-/** A run or a model that comes along. @param {string | undefined} id @returns {Run | null} */
+/** A run or a model that comes along.
+ * @param {string | undefined} id @returns {Run | null} */
 export function runOf(id) {
   return state.runs.get(id ?? "") ?? state.models.get(id ?? "") ?? null;
 }
@@ -70,19 +71,22 @@ export function runOf(id) {
 /** Fetches all and follows the events from there. */
 export async function start() {
   await load();
-  listen(() => state.id, receive, (connected, fault) => {
-    if (fault instanceof ApiError && fault.status === 401) fail(fault);
-    if (connected === state.connected) return;
-    state.connected = connected;
-    publish("connection", { connected });
-  });
+  listen(
+    () => state.id,
+    receive,
+    (connected, fault) => {
+      if (fault instanceof ApiError && fault.status === 401) fail(fault);
+      if (connected === state.connected) return;
+      state.connected = connected;
+      publish("connection", { connected });
+    },
+  );
 }
 
 async function load() {
   const { runs, models, jobs, trainings_allowed: trainingsAllowed, ...rest } = await get("/api/state");
-  const byId = (/** @type {{id: string}[]} */ list) => /** @type {Map<string, any>} */ (
-    new Map(list.map((each) => [each.id, each]))
-  );
+  const byId = (/** @type {{id: string}[]} */ list) =>
+    /** @type {Map<string, any>} */ (new Map(list.map((each) => [each.id, each])));
   Object.assign(state, rest, { runs: byId(runs), models: byId(models ?? []), jobs: byId(jobs), trainingsAllowed });
   publish("state", null);
 }

@@ -2,7 +2,8 @@
 
 import { ApiError, call } from "./api.js";
 
-const FIRST_WAIT = 300, LONGEST_WAIT = 5000; // ms before another try
+const FIRST_WAIT = 300,
+  LONGEST_WAIT = 5000; // ms before another try
 
 /** @typedef {(name: string, data: any) => void} Receive */
 
@@ -14,7 +15,9 @@ const FIRST_WAIT = 300, LONGEST_WAIT = 5000; // ms before another try
  * @param {(connected: boolean, fault?: unknown) => void} tell whether the server is heard
  */
 export function listen(last, receive, tell) {
-  let wait = FIRST_WAIT, timer = 0, /** @type {AbortController | null} */ open = null;
+  let wait = FIRST_WAIT,
+    timer = 0,
+    /** @type {AbortController | null} */ open = null;
 
   async function connect() {
     if (open || document.hidden) return;
@@ -50,8 +53,9 @@ export function listen(last, receive, tell) {
 
 /** @param {ReadableStream<Uint8Array>} body @param {(id: number, name: string, data: any) => void} receive */
 async function read(body, receive) {
-  const reader = body.getReader(), decoder = new TextDecoder();
-  for (let text = ""; ; ) {
+  const reader = body.getReader(),
+    decoder = new TextDecoder();
+  for (let text = ""; ;) {
     const { done, value } = await reader.read();
     if (done) return;
     text += decoder.decode(value, { stream: true });

@@ -12,7 +12,8 @@ export const view = {
   open(place) {
     const show = (/** @type {Params} */ { run, like }) => (run ? watchedRun(place, run) : newRun(place, like));
     const key = ({ run = "", like = "" }) => `${run} ${like}`;
-    let shown = key(place.params), part = show(place.params);
+    let shown = key(place.params),
+      part = show(place.params);
     return {
       update(params) {
         if (key(params) === shown) return part.update?.(params);

@@ -51,9 +51,12 @@ function trajectory({ root, go }, details, first) {
     pixel: lineChart(values, { series: [], x: { label: "" }, y: { label: "" } }),
   };
   const watched = h("div", { class: "trajectory" },
-    h("section", { "aria-label": "The steps" }, wall.element, h("div", { class: "fields" }, axis.element), level, h("p", { class: "actions" }, tour)),
-    h("section", { "aria-label": "The chosen image" }, h("h2", null, "The chosen image"), large.element),
-    h("div", { class: "charts" }, values, alphas, snrs),
+    h("div", null,
+      h("section", { "aria-label": "The steps" }, wall.element, level, h("div", { class: "fields" }, axis.element)), alphas, snrs,
+    ),
+    h("div", null,
+      h("section", { "aria-label": "The chosen image" }, h("h2", null, "The chosen image"), large.element, h("p", { class: "actions" }, tour)), values,
+    ),
   );
   root.append(nothing, watched);
   draw.href = address("draw", { run: details.id });

@@ -13,14 +13,17 @@ let made = 0;
  *   which there is a grid: the handle stays at the step where it was put, and follows only from the end
  */
 export function previewWall(run) {
-  const shown = picture("pixels wall"), id = `wall-${++made}`;
+  const shown = picture("pixels wall"),
+    id = `wall-${++made}`;
   const slider = h("input", { type: "range", id, min: 0, max: 0, step: 1, value: 0 });
-  const words = h("output", { for: id }), empty = h("p", { class: "soft" }, "No grid has been kept yet.");
+  const words = h("output", { for: id }),
+    empty = h("p", { class: "soft" }, "No grid has been kept yet.");
   const play = h("button", { type: "button", "aria-pressed": "false" }, "Play");
   const label = h("label", { for: id }, "Grid ", words);
   const film = h("div", { class: "film" }, play, h("div", null, label, slider));
   const element = h("div", null, shown.element, film, empty);
-  let steps = /** @type {number[]} */ ([]), timer = 0;
+  let steps = /** @type {number[]} */ ([]),
+    timer = 0;
 
   const at = () => Number(slider.value);
   const draw = () => {
@@ -52,8 +55,9 @@ export function previewWall(run) {
   return {
     element,
     show(to) {
-      const before = steps[at()], followed = at() === steps.length - 1;
-      const kept = followed || before === undefined ? to.length - 1 : to.findLastIndex((step) => step <= before);
+      const before = steps[at()],
+        followed = at() === steps.length - 1;
+      const kept = followed || before === undefined ? to.length - 1 : to.filter((step) => step <= before).length - 1;
       steps = to;
       slider.max = String(Math.max(0, to.length - 1));
       slider.value = String(Math.max(0, kept));

@@ -27,17 +27,31 @@ export function watchedRun({ root, params, go }, id) {
     root.append(h("p", null, "There is no such run any more."));
     return { close: () => {} };
   }
-  const facts = factsOf(), controls = controlsOf(id), curves = curvesOf(params, (change) => {
-    go("train", { ...asked, ...change }, { replace: true });
-  });
-  const wall = previewWall(id), warnings = h("ul", { class: "warnings" });
-  const lines = h("ul"), said = h("details", null, h("summary", null, "What the training said"), lines);
-  let asked = params, details = /** @type {any} */ (null), askedAt = 0, records = /** @type {LogRecord[]} */ ([]);
+  const facts = factsOf(),
+    controls = controlsOf(id),
+    curves = curvesOf(params, (change) => {
+      go("train", { ...asked, ...change }, { replace: true });
+    });
+  const wall = previewWall(id),
+    warnings = h("ul", { class: "warnings" });
+  const lines = h("ul"),
+    said = h("details", null, h("summary", null, "What the training said"), lines);
+  let asked = params,
+    details = /** @type {any} */ (null),
+    askedAt = 0,
+    records = /** @type {LogRecord[]} */ ([]);
 
   root.append(
-    h("div", { class: "watched" },
+    h(
+      "div",
+      { class: "watched" },
       h("section", { "aria-label": "State" }, facts.element, warnings, controls.element, said),
-      h("section", { "aria-labelledby": "wall-title" }, h("h2", { id: "wall-title" }, "What it generates"), wall.element),
+      h(
+        "section",
+        { "aria-labelledby": "wall-title" },
+        h("h2", { id: "wall-title" }, "What it generates"),
+        wall.element,
+      ),
       curves.element,
     ),
   );
@@ -82,17 +96,23 @@ export function watchedRun({ root, params, go }, id) {
 }
 
 function factsOf() {
-  const state = h("p", { class: "state" }), bar = h("progress", { max: 1, "aria-label": "Progress" }), list = h("dl");
+  const state = h("p", { class: "state" }),
+    bar = h("progress", { max: 1, "aria-label": "Progress" }),
+    list = h("dl");
   return {
     element: h("div", null, state, bar, list),
     /** @param {Run} run @param {any} details */
     show(run, details) {
-      const isTraining = run.state === "training", [name, limit] = Object.entries(run.budget ?? {})[0] ?? [];
+      const isTraining = run.state === "training",
+        [name, limit] = Object.entries(run.budget ?? {})[0] ?? [];
       const of = limit ? ` of ${counted(limit)} ${name}` : "";
-      state.textContent = isTraining ? `Training: ${percent(run.fraction)}${of}` : `${capital(run.state)}${of && `, budget${of.replace(" of", "")}`}`;
+      state.textContent = isTraining
+        ? `Training: ${percent(run.fraction)}${of}`
+        : `${capital(run.state)}${of && `, budget${of.replace(" of", "")}`}`;
       bar.hidden = !isTraining;
       if (run.fraction !== null && run.fraction !== undefined) bar.value = run.fraction;
-      const saved = details?.checkpoints?.at(-1), left = run.seconds_left;
+      const saved = details?.checkpoints?.at(-1),
+        left = run.seconds_left;
       /** @type {[string, string][]} */
       const rows = [
         ["steps", counted(run.steps)],
@@ -103,7 +123,11 @@ function factsOf() {
         ["last checkpoint", saved === undefined ? "" : `step ${counted(saved)}`],
         ...numbersOf(run),
       ];
-      list.replaceChildren(...rows.filter(([, said]) => said).map(([term, said]) => h("div", null, h("dt", null, term), h("dd", null, said))));
+      list.replaceChildren(
+        ...rows
+          .filter(([, said]) => said)
+          .map(([term, said]) => h("div", null, h("dt", null, term), h("dd", null, said))),
+      );
     },
   };
 }
@@ -113,24 +137,30 @@ function capital(word) {
   return word[0].toUpperCase() + word.slice(1);
 }
 
-/** Items of a list, which is left alone where it has them already. @param {HTMLElement} list @param {string[]} items */
+/** Items of a list, which is left alone where it has them already.
+ * @param {HTMLElement} list @param {string[]} items */
 function showList(list, items) {
   if (items.join("\n") === list.dataset.items) return;
   list.dataset.items = items.join("\n");
   list.replaceChildren(...items.map((each) => h("li", null, each)));
 }
 
-/** What is wrong, in words. @param {Run} run @param {LogRecord[]} records @returns {string[]} */
+/** What is wrong, in words.
+ * @param {Run} run @param {LogRecord[]} records @returns {string[]} */
 function warningsOf(run, records) {
-  const last = records.findLast((each) => "loss" in each), skipped = last?.skipped ?? 0;
-  const diverged = last?.loss === null ? "It has diverged: the loss is no number any more. Train with a smaller training.lr." : "";
-  const few = `${counted(skipped)} steps were skipped, since their gradient was not finite; the learning rate may be too high.`;
+  const last = records.filter((each) => "loss" in each).at(-1),
+    skipped = last?.skipped ?? 0;
+  const diverged =
+    last?.loss === null ? "It has diverged: the loss is no number any more. Train with a smaller training.lr." : "";
+  const few = `${counted(skipped)} steps were skipped: their gradient was not finite. Lower training.lr.`;
   return [run.fault, diverged, skipped ? few : ""].filter(Boolean);
 }
 
-/** Stopping, going on, and another like it. @param {string} id */
+/** Stopping, going on, and another like it.
+ * @param {string} id */
 function controlsOf(id) {
-  const box = commandBox(), more = number("More", 5, { min: 0, step: "any" });
+  const box = commandBox(),
+    more = number("More", 5, { min: 0, step: "any" });
   const unit = select("counted in", named(BUDGETS), "minutes");
   const send = async (/** @type {object | null} */ budget) => {
     fail("");
@@ -138,21 +168,36 @@ function controlsOf(id) {
     box.show(command);
     say("Training goes on");
   };
-  const stop = button("Stop and keep", async () => {
-    await post(`/api/runs/${id}/stop`, { now: false });
-    stopping = true;
-    say("Stopping: it saves first");
-    show(/** @type {Run} */ (runOf(id)));
-  }, { class: "main" });
+  const stop = button(
+    "Stop and keep",
+    async () => {
+      await post(`/api/runs/${id}/stop`, { now: false });
+      stopping = true;
+      say("Stopping: it saves first");
+      show(/** @type {Run} */ (runOf(id)));
+    },
+    { class: "main" },
+  );
   const now = button("Stop without saving", () => post(`/api/runs/${id}/stop`, { now: true }));
   const words = h("p", { class: "soft" }, "It saves first, and goes on later as if it had never stopped.");
   const goOn = button("Go on", () => send(null), { class: "main" });
   const extend = button("Go on for that much more", () => {
-    const run = runOf(id), name = /** @type {keyof typeof BUDGETS} */ (unit.value), total = (run?.[name] ?? 0) + (more.value ?? 0);
+    const run = runOf(id),
+      name = /** @type {keyof typeof BUDGETS} */ (unit.value),
+      total = (run?.[name] ?? 0) + (more.value ?? 0);
     return send({ [name]: name === "minutes" ? Number(total.toFixed(3)) : Math.round(total) });
   });
-  const extension = h("fieldset", { class: "more" }, h("legend", null, "A longer budget"), more.element, unit.element, extend);
-  const links = h("p", { class: "actions" },
+  const extension = h(
+    "fieldset",
+    { class: "more" },
+    h("legend", null, "A longer budget"),
+    more.element,
+    unit.element,
+    extend,
+  );
+  const links = h(
+    "p",
+    { class: "actions" },
     h("a", { class: "button", href: address("draw", { run: id }) }, "Draw with it"),
     h("a", { class: "button", href: address("train", { like: id }) }, "Train another like it"),
   );
@@ -168,7 +213,18 @@ function controlsOf(id) {
     extension.hidden = isTraining || run.kind !== "run" || run.steps === null;
     /** @type {HTMLElement} */ (links.firstChild).hidden = !run.usable;
   }
-  return { element: h("div", { class: "form" }, h("div", { class: "actions" }, stop, goOn, now), words, extension, links, box.element), show };
+  return {
+    element: h(
+      "div",
+      { class: "form" },
+      h("div", { class: "actions" }, stop, goOn, now),
+      words,
+      extension,
+      links,
+      box.element,
+    ),
+    show,
+  };
 }
 
 /** @param {object} names */
@@ -176,15 +232,18 @@ function named(names) {
   return Object.entries(names).map(([value, label]) => ({ value, label }));
 }
 
-/** The curves of the log. @param {Params} params @param {(change: Params) => void} change */
+/** The curves of the log.
+ * @param {Params} params @param {(change: Params) => void} change */
 function curvesOf(params, change) {
   const along = select("Along", named(ALONG), "images", { change: (x) => change({ x }) });
   const log = checkbox("Logarithmic losses", true, { change: (on) => change({ log: on ? "" : "0" }) });
-  const charts = h("div", { class: "charts" }), none = h("p", { class: "soft" }, "Nothing has been logged yet.");
+  const charts = h("div", { class: "charts" }),
+    none = h("p", { class: "soft" }, "Nothing has been logged yet.");
   const drawn = /** @type {Map<string, ReturnType<typeof lineChart>>} */ (new Map());
   let records = /** @type {LogRecord[]} */ ([]);
 
-  /** @param {string} title @param {[string, string, number?][]} lines a name, a key of records, a place @param {boolean} isLog */
+  /** @param {string} title @param {[string, string, number?][]} lines a name, a key of records, a place
+   * @param {boolean} isLog */
   const draw = (title, lines, isLog) => {
     const by = /** @type {Along} */ (along.value);
     const all = lines.map(([name, key, place]) => ({ name, ...curve(records, by, key, place) }));
@@ -199,8 +258,19 @@ function curvesOf(params, change) {
   };
   const drawAll = () => {
     none.hidden = records.length > 0;
-    draw("Loss", [["training", "loss"], ["held out", "held_out_loss"]], log.value);
-    draw("Training loss by quarter of t", QUARTERS.map((name, i) => [name, "loss_by_quarter", i]), log.value);
+    draw(
+      "Loss",
+      [
+        ["training", "loss"],
+        ["held out", "held_out_loss"],
+      ],
+      log.value,
+    );
+    draw(
+      "Training loss by quarter of t",
+      QUARTERS.map((name, i) => [name, "loss_by_quarter", i]),
+      log.value,
+    );
     draw("Gradient norm", [["gradient norm, before it is clipped", "grad_norm"]], log.value);
     draw("Learning rate", [["learning rate", "lr"]], false);
     for (const name of others(records)) draw(name.replaceAll("_", " "), [[name.replaceAll("_", " "), name]], false);
@@ -212,8 +282,13 @@ function curvesOf(params, change) {
   };
   ask(params);
   return {
-    element: h("section", { class: "curves", "aria-labelledby": "curves-title" },
-      h("h2", { id: "curves-title" }, "Curves"), h("div", { class: "fields" }, along.element, log.element), none, charts,
+    element: h(
+      "section",
+      { class: "curves", "aria-labelledby": "curves-title" },
+      h("h2", { id: "curves-title" }, "Curves"),
+      h("div", { class: "fields" }, along.element, log.element),
+      none,
+      charts,
     ),
     ask,
     /** @param {LogRecord[]} to */
@@ -227,7 +302,8 @@ function curvesOf(params, change) {
   };
 }
 
-/** What else was logged, of an autoencoder or a codec. @param {LogRecord[]} records */
+/** What else was logged, of an autoencoder or a codec.
+ * @param {LogRecord[]} records */
 function others(records) {
   const names = new Set(records.flatMap((each) => Object.keys(each)));
   return [...names].filter((name) => !KNOWN.includes(name) && records.some((each) => typeof each[name] === "number"));
