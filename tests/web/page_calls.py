@@ -50,6 +50,12 @@ def shows(words: str) -> str:
     return f"document.querySelector('main').textContent.includes({json.dumps(words)})"
 
 
+def can_press(words: str) -> str:
+    """Whether there is a button to press, as an expression."""
+    there = f"each.textContent === {json.dumps(words)} && each.checkVisibility() && !each.disabled"
+    return f"[...document.querySelectorAll('main button')].some((each) => {there})"
+
+
 def go(page: Page, fragment: str) -> None:
     """Shows a view in the page."""
     page.evaluate("(fragment) => { location.hash = fragment; }", fragment)
