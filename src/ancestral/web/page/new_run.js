@@ -213,7 +213,7 @@ function linesOf(changes, known, ask) {
   const all = text("All settings", "", {
     rows: 16,
     optional: true,
-    help: "A setting a line, name = value; docs/settings.md says what each means.",
+    help: "A setting a line, name = value; `ancestral train --help` says what each means.",
     change: () => {
       try {
         const { base, now } = known();
