@@ -17,13 +17,16 @@ from typing import Any, NamedTuple
 
 from ancestral.web.job_kinds import FRAMES, KINDS, JobOrder
 from ancestral.web.library import UnknownId
-from ancestral.web.workers import Message, Worker
+from ancestral.web.workers import Message, Worker, WorkerGone
 
 MOST_QUEUED = 32
 MOST_KEPT = 64  # jobs that have ended
 MOST_BYTES = 2**30  # of the frames of all of them
 SECONDS_BETWEEN = 0.1  # events that only say how far a job is
 ENDS = ("done", "stopped", "failed")
+FINAL = (*ENDS, "stopping")
+PATIENCE = 5.0  # seconds that a job has to stop by itself
+NICE = 5  # how far measurements stand back behind what the reader waits for
 TYPES = {".png": "image/png", ".json": "application/json"}
 Publish = Callable[[str, dict[str, Any]], None]
 
@@ -58,6 +61,8 @@ class Job:
     files: list[Path] = field(default_factory=list)
     result: dict[str, Any] | None = None
     created: float = field(default_factory=time.time)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    asked_to_stop: float = 0.0
     begun: float | None = None
     ended: float | None = None
 
@@ -110,12 +115,12 @@ class Job:
 
 
 class Lane:
-    """Jobs one after another in one worker."""
+    """Jobs one after another in one worker; `nice`: how far it stands back behind other processes."""
 
-    def __init__(self, jobs: "JobQueue") -> None:
-        self.jobs, self.waiting, self.arrived = jobs, deque[Job](), asyncio.Event()
-        self.now: Job | None = None
-        self.worker: Worker | None = None
+    def __init__(self, jobs: "JobQueue", nice: int) -> None:
+        self.jobs, self.nice = jobs, nice
+        self.waiting, self.arrived = deque[Job](), asyncio.Event()
+        self.worker: asyncio.Task[Worker] | None = None  # ready where it is done
 
     async def work(self) -> None:
         """For as long as the studio is up."""
@@ -124,35 +129,72 @@ class Lane:
                 while not self.waiting:
                     self.arrived.clear()
                     await self.arrived.wait()
-                self.now = self.waiting.popleft()
-                await self._do(self.now)
-                self.now = None
+                await self._do(self.waiting.popleft())
         finally:
-            if self.worker is not None:
-                await self.worker.end()
+            await self._end()
+
+    def warm(self, run: str | None) -> "asyncio.Task[Worker]":
+        """The worker, or what starts it."""
+        there = self._there()
+        if self.worker is None or (self.worker.done() and (there is None or not there.is_alive)):
+            self.jobs.publish("worker", {"state": "loading", "run": run})
+            self.worker = asyncio.create_task(Worker.started(nice=self.nice))
+            self.worker.add_done_callback(lambda task: self._started(task, run))
+        return self.worker
+
+    def tell(self, message: Message) -> None:
+        """Tells the worker something, where there is one."""
+        if there := self._there():
+            there.send(message)
+
+    def kill(self) -> None:
+        """Ends the worker, whatever it is doing."""
+        if there := self._there():
+            there.kill()
+
+    def _there(self) -> Worker | None:
+        """The worker, once it is ready."""
+        task = self.worker
+        return task.result() if task and task.done() and not task.cancelled() and not task.exception() else None
+
+    def _started(self, task: "asyncio.Task[Worker]", run: str | None) -> None:
+        is_there = not task.cancelled() and task.exception() is None
+        self.jobs.publish("worker", {"state": "ready" if is_there else "gone", "run": run})
+        if not is_there and self.worker is task:
+            self.worker = None
 
     async def _do(self, job: Job) -> None:
         job.folder.mkdir(parents=True, exist_ok=True)
         self.jobs.tell(job, "starting")
-        if self.worker is None or not self.worker.is_alive:
-            self.jobs.publish("worker", {"state": "loading", "run": job.run})
-            self.worker = await Worker.started()
-        kind, task, settings, _ = job.order
-        order = {"kind": kind, "task": task, "settings": settings.model_dump(mode="json", exclude_unset=True)}
-        if job.state == "stopping":
-            self.worker.send({"do": "stop", "job": job.id})
-        self.worker.send(
-            {"do": "run", "job": job.id, **order, "out": str(job.folder), "one_thread": self.jobs.is_training()}
-        )
-        async for message in self.worker.messages():
+        starting, stop = self.warm(job.run), asyncio.create_task(job.stopping.wait())
+        await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if job.stopping.is_set():
+            return self.jobs.end(job, "stopped")
+        try:
+            worker = starting.result()
+        except (WorkerGone, OSError) as fault:
+            return self.jobs.end(job, "failed", f"the process that was to compute it {fault}; try it again")
+        settings = job.order.settings.model_dump(mode="json", exclude_unset=True)
+        how = {"out": str(job.folder), "one_thread": self.jobs.is_training()}
+        order = {"kind": job.order.kind, "task": job.order.task, "settings": settings, **how}
+        worker.send({"do": "run", "job": job.id, **order})
+        while (message := await worker.message()) is not None:
             self.jobs.heard(job, message)
             if job.state in ENDS:
                 return
-        how = await self.worker.end()
-        self.worker = None
+        how_it_ended = await self._end()
         self.jobs.publish("worker", {"state": "gone", "run": job.run})
-        why = f"the process that computed it {how}; the next job starts another"
-        self.jobs.end(job, "stopped" if job.state == "stopping" else "failed", why)
+        why = f"the process that computed it {how_it_ended}; the next job starts another"
+        self.jobs.end(job, "stopped" if job.stopping.is_set() else "failed", why)
+
+    async def _end(self) -> str:
+        """Ends the worker; how it ended, in words."""
+        if self.worker is not None:
+            self.worker.cancel()
+            await asyncio.wait({self.worker})
+        there, self.worker = self._there(), None
+        return await there.end() if there else ""
 
 
 class JobQueue:
@@ -162,7 +204,7 @@ class JobQueue:
     def __init__(self, publish: Publish, folder: Path, is_training: Callable[[], bool] = lambda: False) -> None:
         self.publish, self.folder, self.is_training = publish, folder.resolve(), is_training
         self.jobs = dict[str, Job]()
-        self.lanes = {measures: Lane(self) for measures in (False, True)}
+        self.lanes = {False: Lane(self, 0), True: Lane(self, NICE)}  # by whether they measure
         self.told = 0.0
 
     async def work(self) -> None:
@@ -175,7 +217,7 @@ class JobQueue:
         """Queues a job; with `replace` the same view's others of this kind are stopped."""
         if replace:
             for other in [*self.jobs.values()]:
-                if (other.view, other.order.kind) == (view, order.kind) and other.state not in ENDS:
+                if (other.view, other.order.kind) == (view, order.kind) and other.state not in FINAL:
                     self.stop(other.id, "a newer one of the same view has replaced it")
         if sum(len(lane.waiting) for lane in self.lanes.values()) >= MOST_QUEUED:
             raise QueueFull
@@ -195,21 +237,29 @@ class JobQueue:
         return self.jobs[id]
 
     def stop(self, id: str, why: str = "") -> None:
-        """Stops a job, at the next event of what computes it."""
+        """Stops a job at the next event of what computes it; asked again after a while, at once, with its process."""
         job = self.job(id)
         lane = self.lanes[job.is_measurement]
-        job.why = why or job.why
         if job in lane.waiting:
             lane.waiting.remove(job)
             self.end(job, "stopped", why)
+        elif job.state == "stopping":
+            if time.monotonic() - job.asked_to_stop > PATIENCE:
+                lane.kill()
         elif job.state not in ENDS:
-            if lane.worker is not None:
-                lane.worker.send({"do": "stop", "job": id})
+            job.why, job.asked_to_stop = why, time.monotonic()
+            job.stopping.set()
+            lane.tell({"do": "stop", "job": id})
             self.tell(job, "stopping")
+
+    def warm(self, order: JobOrder, run: str | None) -> None:
+        """Starts what would do a job, where it is soon asked for."""
+        if not KINDS[order.kind].is_measurement:
+            self.lanes[False].warm(run)
 
     def tell(self, job: Job, state: str, **more: Any) -> None:
         """Publishes a job in a state; nothing takes one back that is to stop."""
-        job.state = "stopping" if job.state == "stopping" and state not in ENDS else state
+        job.state = "stopping" if job.stopping.is_set() and state not in ENDS else state
         self.publish("job", {**job.summary(), **more})
 
     def end(self, job: Job, state: str, why: str = "") -> None:
@@ -220,8 +270,6 @@ class JobQueue:
     def heard(self, job: Job, message: Message) -> None:
         """What the worker says of a job."""
         match message:
-            case {"event": "ready"}:
-                self.publish("worker", {"state": "ready", "run": job.run})
             case {"event": "loading"}:
                 self.publish("worker", {"state": "loading", "run": job.run})
             case {"event": "progress", "what": what, "done": done, "of": of}:

@@ -54,7 +54,9 @@ class JobRoutes(NamedTuple):
     async def command(self, request: Request) -> Response:
         """The command that does what a job would."""
         asked = await body_of(request, AskedJob)
-        return answer({"command": asked.order(self.library, self.uploads).command})
+        order = asked.order(self.library, self.uploads)
+        self.jobs.warm(order, asked.run)
+        return answer({"command": order.command})
 
     async def job(self, request: Request) -> Response:
         return answer(self._job(request).tree())

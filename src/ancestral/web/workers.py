@@ -5,13 +5,17 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+COMPUTES, DECODES = "ancestral.web.worker", "ancestral.web.decoder"
 MOST_BYTES = 2**26  # of a message
 SECONDS_TO_END = 2.0
 Message = dict[str, Any]
+
+
+class WorkerGone(Exception):
+    """How a process ended before it was ready."""
 
 
 class Worker:
@@ -23,15 +27,25 @@ class Worker:
         self.input, self.output = process.stdin, process.stdout
 
     @classmethod
-    async def started(cls) -> "Worker":
+    async def started(cls, module: str = COMPUTES, nice: int = 0) -> "Worker":
+        """One that runs a module and has loaded what that needs; WorkerGone where it ended before."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "ancestral.web.worker"),
+            *(sys.executable, "-P", "-m", module),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
             limit=MOST_BYTES,
         )
-        return cls(process)
+        worker = cls(process)
+        try:
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, nice)
+            if await worker.message() is None:  # that it is ready
+                raise WorkerGone(await worker.end())
+        except asyncio.CancelledError:
+            worker.kill()
+            raise
+        return worker
 
     @property
     def is_alive(self) -> bool:
@@ -42,10 +56,17 @@ class Worker:
         with suppress(OSError):
             self.input.write(json.dumps(message).encode() + b"\n")
 
-    async def messages(self) -> AsyncIterator[Message]:
-        """What it says, until it is gone."""
-        while line := await self.output.readline():
-            yield json.loads(line)
+    async def message(self) -> Message | None:
+        """What it says next; None: it is gone."""
+        with suppress(ValueError):  # a line cut off, or one without an end
+            if line := await self.output.readline():
+                return json.loads(line)
+        return None
+
+    def kill(self) -> None:
+        """Ends it with all it has begun, at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     async def end(self) -> str:
         """Ends it with all it has begun; how it ended, in words."""
@@ -53,7 +74,6 @@ class Worker:
             self.input.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(self.process.wait(), SECONDS_TO_END)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.kill()
         code = await self.process.wait()
         return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
