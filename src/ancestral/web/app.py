@@ -1,7 +1,8 @@
 """The studio's server application: the shell and its scripts for everyone, all else behind the guard."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
@@ -28,6 +29,8 @@ from ancestral.web.uploads import Uploads
 from ancestral.web.watching import RunWatcher
 
 TYPES = {".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm"}
+BEGUN = ("main.js", "runs.js")  # with the view that is shown at first
+IMPORT = re.compile(r'^(?:import|\} from|export) .*"\./(\w+\.js)";$', re.MULTILINE)
 FOLDERS = {"web/page": "ancestral.web", "share": "ancestral.share"}
 """Folders of the package whose scripts and styles are served, and the packages that they are in."""
 
@@ -81,12 +84,20 @@ class Studio:
 
 
 async def shell(request: Request) -> Response:
-    """The page, which holds no secret. Its modules are named beside it: asked for all at once, not each after the one
-    that imports it, it is there in half the time."""
+    """The page, which holds no secret. The modules that it begins with are named beside it: asked for all at once, not
+    each after the one that imports it, it is there in half the time."""
     folder = Path(str(files("ancestral.web"))) / "page"
-    modules = sorted(each.name for each in folder.glob("*.js"))
-    link = ", ".join(f"</static/web/page/{name}>; rel=modulepreload" for name in modules)
+    link = ", ".join(f"</static/web/page/{name}>; rel=modulepreload" for name in imported(folder, BEGUN))
     return Response((folder / "index.html").read_bytes(), media_type="text/html", headers={"link": link})
+
+
+def imported(folder: Path, modules: Sequence[str]) -> list[str]:
+    """Modules and those of their folder that they import, and they, by their names."""
+    found = [*modules]
+    for name in found:  # which grows
+        imports = IMPORT.findall((folder / name).read_text(encoding="utf-8"))
+        found += sorted({*imports} - {*found})
+    return found
 
 
 async def static(request: Request) -> Response:

@@ -7,18 +7,6 @@ import { address, follow, go, route } from "./route.js";
 import { showRuns } from "./run_list.js";
 import { runOf, start } from "./store.js";
 import { offerTheme } from "./theme.js";
-import { view as runs } from "./runs.js";
-import { view as train } from "./train.js";
-// of images
-import { view as draw } from "./draw.js";
-import { view as trajectory } from "./trajectory.js";
-import { view as edit } from "./edit.js";
-// of noise
-import { view as schedule } from "./schedule.js";
-import { view as tour } from "./tour.js";
-// of measurements
-import { view as numbers } from "./numbers.js";
-import { view as share } from "./share.js";
 
 /** @typedef {import("./route.js").Params} Params */
 /**
@@ -29,23 +17,21 @@ import { view as share } from "./share.js";
 /** @typedef {{update?: (params: Params) => void, close: () => void}} Opened */
 /** @typedef {{name: string, title: string, open: (place: Place) => Opened}} View */
 
-/** @type {View[]} */
-const views = [
-  runs,
-  train,
-  // of images
-  draw,
-  trajectory,
-  edit,
-  // of noise
-  schedule,
-  // of measurements
-  numbers,
-  share,
-  // the tour
-  tour,
-];
-let open = /** @type {{view: View, opened: Opened} | null} */ (null);
+/** Each is the `view` of a module of its name, which is fetched when it is first shown. */
+const VIEWS = {
+  runs: "Runs",
+  train: "Train",
+  draw: "Draw",
+  trajectory: "Trajectory",
+  edit: "Edit",
+  schedule: "Schedule",
+  numbers: "Numbers",
+  share: "Share",
+  tour: "Tour",
+};
+const FIRST = "runs";
+let open = /** @type {{name: string, opened: Opened} | null} */ (null);
+let asked = 0; // how often another view was asked for
 
 main().catch(fail);
 
@@ -53,51 +39,67 @@ async function main() {
   adoptToken();
   offerTheme();
   on(document, "click", skip);
+  const early = moduleOf(route().view); // beside what the server is asked
   await start();
   showRuns(part("runs"));
   showJobs(part("jobs"));
-  follow(show);
-  show();
+  follow(() => show().catch(fail));
+  await early;
+  await show();
+}
+
+/**
+ * The module of a view.
+ *
+ * @param {string} name
+ * @returns {Promise<{view: View}>}
+ */
+function moduleOf(name) {
+  return import(`./${name in VIEWS ? name : FIRST}.js`);
 }
 
 /** Shows what the address names: the open view goes on where it is the same. */
-function show() {
-  const { view: name, params } = route(),
-    view = views.find((each) => each.name === name);
-  if (!view) return go(runs.name, {}, { replace: true });
-  const run = runOf(params.run);
-  showLinks(view, params);
-  document.title = [view.title, run?.name, "Ancestral studio"].filter(Boolean).join(" · ");
-  part("title").textContent = run && view !== runs ? `${view.title}: ${run.name}` : view.title;
-  if (open?.view === view && open.opened.update) return open.opened.update(params);
+async function show() {
+  const { view: name, params } = route();
+  if (!(name in VIEWS)) return go(FIRST, {}, { replace: true });
+  const run = runOf(params.run),
+    title = VIEWS[/** @type {keyof typeof VIEWS} */ (name)];
+  showLinks(name, params);
+  document.title = [title, run?.name, "Ancestral studio"].filter(Boolean).join(" · ");
+  part("title").textContent = run && name !== FIRST ? `${title}: ${run.name}` : title;
+  if (open?.name === name && open.opened.update) return open.opened.update(params);
   fail("");
-  const moved = Boolean(open);
+  const own = ++asked,
+    moved = Boolean(open),
+    root = h("div");
   open?.opened.close();
   open = null;
-  const root = h("div");
   part("view").replaceChildren(root);
-  const place = { root, params, go, run: () => runOf(route().params.run) };
-  try {
-    open = { view, opened: view.open(place) };
-  } catch (fault) {
-    fail(fault);
-  }
+  const { view } = await moduleOf(name);
+  if (own !== asked) return;
+  const place = { root, params: route().params, go, run: () => runOf(route().params.run) };
+  open = { name, opened: view.open(place) };
   if (moved) part("main").focus({ preventScroll: true });
 }
 
-/** @param {View} view @param {Params} params */
-function showLinks(view, params) {
+/**
+ * @param {string} current
+ * @param {Params} params
+ */
+function showLinks(current, params) {
   /** @type {Params} */
   const kept = params.run ? { run: params.run } : {};
-  const links = views.map((each) => {
-    const current = each === view ? "page" : null;
-    return h("a", { href: address(each.name, kept), "aria-current": current }, each.title);
+  const links = Object.entries(VIEWS).map(([name, title]) => {
+    return h("a", { href: address(name, kept), "aria-current": name === current ? "page" : null }, title);
   });
   part("views").replaceChildren(...links);
 }
 
-/** Goes to the view without an entry in the address, which names views.
- * @param {Event} event */
+/**
+ * Goes to the view without an entry in the address, which names views.
+ *
+ * @param {Event} event
+ */
 function skip(event) {
   if (!(event.target instanceof Element && event.target.matches("a.skip"))) return;
   event.preventDefault();
