@@ -86,7 +86,7 @@ def give(page: Page, place: str, content: bytes, name: str = "a.png") -> None:
 
 def begun(page: Page, words: str) -> str:
     """Presses what begins a job; its id, once the address has it."""
-    before = job_of(page)
+    before = page.evaluate(JOB)
     press(page, words)
     page.wait(f"{JOB} !== {json.dumps(before)} || !document.querySelector('#alert').hidden")
     assert page.evaluate(ALERT) == ""

@@ -38,7 +38,7 @@ def test_a_model_that_comes_along_draws_what_the_command_draws(
     chromium: Browser, studio: StudioProcess, tmp_path: Path
 ) -> None:
     """Before any run is chosen; and a picture of it, dropped, brings its settings back."""
-    page = opened(chromium, studio, DRAW, "Draw: digits")
+    page = opened(chromium, studio, DRAW, "Next seeds")
     page.wait(f"{COMMAND}.startsWith('ancestral sample')")
     fill(page, Class="3", Seed="5", Images="5", Sampler="dpm++2m", Steps="6", Guidance="2")
     page.wait(f"{COMMAND}.includes('--guidance')")
@@ -212,7 +212,7 @@ def test_stored_settings_are_those_of_the_address(chromium: Browser, studio: Stu
 def test_the_views_of_images_are_within_reach_of_everybody(
     scheme: str, width: int, chromium: Browser, studio: StudioProcess
 ) -> None:
-    page = opened(chromium, studio, f"{DRAW}&images=4&steps=3", "Draw: digits")
+    page = opened(chromium, studio, f"{DRAW}&images=4&steps=3", "Next seeds")
     page.dark(scheme == "dark")
     page.resize(width, 800)
     job = begun(page, "Draw")

@@ -102,7 +102,7 @@ function drawing({ root, go }, details, first) {
   const stage = h("section", { "aria-label": "What was drawn" }, nothing, both, shown.element,
     h("div", { class: "actions" }, ...Object.values(keep), follow, edit),
   );
-  root.append(h("div", { class: "desk" }, form, stage));
+  root.append(h("div", { class: "bench" }, form, stage));
   const leave = [
     on(root, "dragover", (event) => event.preventDefault()),
     on(root, "drop", (event) => (event.preventDefault(), restore(event.dataTransfer.files[0]))),
@@ -235,7 +235,7 @@ function drawing({ root, go }, details, first) {
 
   /** @param {number} image */
   function seedOf(image) {
-    return BigInt(films[0]?.job?.settings.seed ?? 0) + BigInt(image);
+    return BigInt(films[0]?.job?.settings?.seed ?? 0) + BigInt(image);
   }
 
   function update(/** @type {Params} */ params) {
@@ -257,7 +257,7 @@ function drawing({ root, go }, details, first) {
   function before() {
     const known = last.get(run), jobs = [...state.jobs.values()].filter((each) => each.view === "draw" && each.run === run);
     const job = jobs.at(-1);
-    return known ?? (job ? { ...askedOf(run, job.settings), job: job.id } : null);
+    return known ?? (job ? { ...askedOf(run, job.settings ?? {}), job: job.id } : null);
   }
 
   const found = Object.keys(first).length > 1 ? null : before();

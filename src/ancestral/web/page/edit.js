@@ -59,13 +59,14 @@ function editing({ root, go }, details, first) {
     radio.checked = i === 0;
     which.append(h("label", null, radio, h("span", null, name)));
   });
-  const given = h("section", { "aria-label": "The image" }, h("h2", null, "The image"), which, image.element,
-    h("div", { class: "actions" }, button("Open an image", () => file.click()), file, h("a", { class: "button", href: address("draw", { run }) }, "Draw one")),
+  const given = h("section", { "aria-label": "The image" }, h("h2", null, "The image"),
+    h("div", { class: "actions" }, which, button("Open an image", () => file.click()), file, h("a", { class: "button", href: address("draw", { run }) }, "Draw one")),
+    image.element,
   );
   const kept = h("p", { role: "status" }), nothing = h("p", { class: "soft" }, "Nothing has been generated yet.");
   const keep = button("Save image", saveImage), again = button("Edit this one", takeResult);
   const results = h("section", { "aria-label": "Results" }, h("h2", null, "Results"), nothing, shown.element, kept, h("div", { class: "actions" }, keep, again));
-  root.append(tabs, about, h("div", { class: "desk" }, form, h("div", { class: "pictures" }, given, results)));
+  root.append(tabs, about, h("div", { class: "bench" }, form, h("div", { class: "pictures" }, given, results)));
   const leave = [
     on(root, "dragover", (event) => event.preventDefault()),
     on(root, "drop", (event) => (event.preventDefault(), open(event.dataTransfer.files[0]))),

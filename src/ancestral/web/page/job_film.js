@@ -29,7 +29,8 @@ export class JobFilm {
     this.id = id;
     this.told = told;
     const learn = (/** @type {Job} */ job) => {
-      this.job = { ...this.job, ...job, frames: job.frames ?? this.job?.frames ?? null };
+      const { frames, files } = { files: [], frames: null, ...this.job };
+      this.job = { ...job, frames: job.frames ?? frames, files: job.files ?? files };
       this.grow(this.job.frames?.count ?? 0);
       told.progress?.(this.job);
     };
@@ -103,7 +104,7 @@ export class JobFilm {
 
   /** @param {number} image */
   name(image) {
-    return this.job?.frames?.labels[image] ?? "";
+    return this.job?.frames?.labels?.[image] ?? "";
   }
 
   close() {
