@@ -20,11 +20,12 @@ export function ownImage(shape, changed, { run, view }) {
   const take = run ? button("One that the run generates", generate) : null;
   const element = h("div", { class: "own-image" }, h("label", null, "An image of your own ", input), take, words);
   let pixels = /** @type {Uint8Array} */ (drawing(shape)), seed = 0, sent = /** @type {Promise<string> | null} */ (null), leave = () => {};
+  let x0 = /** @type {Float32Array | null} */ (null);
 
   /** @param {Uint8Array} other @param {string} said */
   function set(other, said) {
     pixels = other;
-    sent = null;
+    sent = x0 = null;
     words.textContent = said;
     changed();
   }
@@ -63,7 +64,7 @@ export function ownImage(shape, changed, { run, view }) {
     },
     /** In [-1, 1]. */
     get x0() {
-      return Float32Array.from(pixels, (each) => each / 127.5 - 1);
+      return (x0 ??= Float32Array.from(pixels, (each) => each / 127.5 - 1));
     },
     /** The id that it has on the server, which is told it at the first call. @returns {Promise<string>} */
     sent() {
@@ -85,7 +86,9 @@ export function noiseOf(seed, [channels, height, width]) {
 
 /** Of numbers in [-1, 1] the bytes that a picture shows. @param {ArrayLike<number>} x */
 export function asBytes(x) {
-  return Uint8Array.from(x, (each) => Math.min(255, Math.max(0, Math.round((each + 1) * 127.5))));
+  const bytes = new Uint8ClampedArray(x.length); // which rounds
+  for (let i = 0; i < bytes.length; i++) bytes[i] = (x[i] + 1) * 127.5;
+  return new Uint8Array(bytes.buffer);
 }
 
 /** A ring, in the colours that there are. @param {Shape} shape */

@@ -18,6 +18,7 @@ import { GRIDS, NAMED, alongPoints, asBetas, betasOf, fromLogSnr, logSnrOf, poin
 const POINTS = 9;
 const OWN = "points"; // in place of a name
 const MOST_TIMESTEPS = 10_000; // that a page draws at every move
+const MOST_DRAWN = 400; // points of a curve
 const SIDE = 64; // of the picture where no run says one
 const REMEMBERED = 300; // ms after the last change until the address says it
 
@@ -65,6 +66,7 @@ function designer({ root, go }, params, details) {
   const editor = curveEditor(draw), film = forwardFilm(), box = commandBox(), wrong = h("p", { class: "fault", role: "status" });
   const shape = /** @type {import("./own_image.js").Shape} */ (details?.shape ?? [3, SIDE, SIDE]);
   const image = ownImage(shape, redraw, { run: details?.usable ? details.id : undefined, view: "schedule" }), eps = noiseOf("0", shape);
+  const numbers = h("div", { class: "fields" }), asNumbers = h("details", { class: "numbers", ontoggle: showNumbers }, h("summary", null, "The points as numbers"), numbers);
   const curves = h("div", { class: "charts" }), signal = chart("Share of the signal", "ᾱ"), noise = chart("Variance of each step", "β");
   const stored = /** @type {Map<string, Schedule>} */ (new Map());
   let points = /** @type {Point[]} */ ([]), table = /** @type {Table} */ (tableOf({ name: "cosine", num_timesteps: 1000 }));
@@ -88,12 +90,11 @@ function designer({ root, go }, params, details) {
         h("p", { class: "soft" }, "Drag the points, or choose one by Tab and move it by the arrow keys; Page Up and Page Down move it further, Delete takes it away."),
         editor.element,
         h("div", { class: "actions" }, button("Add a point", addPoint)),
-        h("details", { class: "numbers" }, h("summary", null, "The points as numbers"), h("div", { class: "fields" }))),
+        asNumbers),
       h("section", { "aria-label": "The image on its way" }, h("h2", null, "The image on its way to noise"), film.element, image.element),
       curves,
     ),
   ));
-  const numbers = /** @type {HTMLElement} */ (root.querySelector(".numbers > div"));
 
   /** @param {string} title @param {string} label */
   function chart(title, label) {
@@ -168,13 +169,13 @@ function designer({ root, go }, params, details) {
       wrong.textContent = /** @type {Error} */ (fault).message;
       return;
     }
-    const T = table.length - 1, steps = Math.min(fields.steps.value || 1, T), times = Array.from({ length: T }, (_, i) => i + 1);
-    const levels = logSnrOf(table);
-    editor.show({ levels, points, ticks: GRIDS[fields.grid.value](table, steps) });
-    signal.draw(times, [...table.subarray(1)]);
-    noise.draw(times, [...betasOf(table)]);
+    const T = table.length - 1, steps = Math.min(fields.steps.value || 1, T), every = Math.ceil(T / MOST_DRAWN);
+    const times = Array.from({ length: Math.ceil(T / every) }, (_, i) => T - every * i).reverse(), betas = betasOf(table);
+    editor.show({ levels: logSnrOf(table), points, ticks: GRIDS[fields.grid.value](table, steps) });
+    signal.draw(times, times.map((t) => table[t]));
+    noise.draw(times, times.map((t) => betas[t - 1]));
     film.show(table, image.x0, eps, shape);
-    if (!numbers.contains(document.activeElement)) showNumbers();
+    if (asNumbers.open && !numbers.contains(document.activeElement)) showNumbers();
     showCommand();
     clearTimeout(timer);
     timer = setTimeout(remember, REMEMBERED);

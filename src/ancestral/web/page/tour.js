@@ -76,7 +76,7 @@ function tour({ root, go }, details, first) {
   const picture = h("section", { "aria-label": "The image and the pixel" }, h("h2", null, "The image and the pixel"), cursor.element, image.element);
   root.append(
     h("nav", { "aria-label": "Stations of the tour" }, stations),
-    h("div", { class: "desk" },
+    h("div", { class: "desk tour" },
       h("div", { class: "form" }, picture,
         h("div", { class: "pair two" }, fields.row.element, fields.column.element), fields.channel.element, fields.t.element, fields.seed.element),
       h("div", null, latent, content, steps)),
