@@ -97,6 +97,10 @@ class Studio:
         self.place = urlsplit(url).netloc
         self.headers = {"authorization": f"Bearer {token}", "x-studio": "1", "content-type": "application/json"}
 
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+
     def ask(self, method: str, path: str, body: object = None) -> Any:
         with closing(http.client.HTTPConnection(self.place, timeout=60)) as connection:
             connection.request(method, path, json.dumps(body) if body else None, self.headers)
@@ -151,8 +155,7 @@ def main() -> None:
             for name, what, bound, measure in MEASURED:
                 print(f"| {name} | {what} | {bound} | {measure(page, studio)} |", flush=True)
         finally:
-            studio.process.send_signal(signal.SIGINT)
-            studio.process.wait()
+            studio.end()
             browser.close()
 
 
@@ -205,7 +208,7 @@ def _show(page: Page, studio: Studio, view: str, button: str) -> None:
     page.wait_for_selector(f"main button:text-is('{button}')")
 
 
-def _until(page: Page, expression: str) -> None:
+def until(page: Page, expression: str) -> None:
     """Returns once an expression is true; the page's policy keeps Playwright from waiting for one."""
     page.evaluate(f"async () => {{ while (!({expression})) await new Promise((done) => setTimeout(done, 5)); }}")
 
@@ -213,7 +216,7 @@ def _until(page: Page, expression: str) -> None:
 def _drawn(page: Page) -> float:
     """Milliseconds to the first frame of what the form asks; all of it is drawn then."""
     first = page.evaluate(FIRST)
-    _until(page, AFTER)
+    until(page, AFTER)
     return float(first)
 
 
@@ -286,9 +289,9 @@ def _offline(page: Page, studio: Studio) -> str:
     job = next(each["id"] for each in studio.ask("GET", "/api/state")["jobs"] if each["state"] == "running")
     page.context.set_offline(False)
     there, begun = studio.ask("GET", f"/api/jobs/{job}")["frames"]["count"], monotonic()
-    _until(page, f"{POSITIONS} >= {there}")
+    until(page, f"{POSITIONS} >= {there}")
     seconds = monotonic() - begun
-    _until(page, AFTER)
+    until(page, AFTER)
     return f"none of {LONG} is; those of the pause are there after {seconds:.1f} s"
 
 
