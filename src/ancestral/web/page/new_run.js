@@ -232,7 +232,7 @@ function linesOf(changes, known, ask) {
   });
   all.input.classList.add("code");
   const summary = h("summary", null, "All settings"),
-    element = h("details", null, summary, all.element);
+    element = h("details", { class: "all-settings" }, summary, all.element);
   const show = () => {
     if (document.activeElement === all.input) return;
     all.value = asLines(new Map([...known().now, ...changes]));
