@@ -118,7 +118,7 @@ def test_a_point_is_dragged_within_a_frame(chromium: Browser, studio: StudioProc
     page = designing(chromium, studio)
     page.evaluate("performance.clearMeasures()")
     before = page.evaluate(VALUES)
-    page.evaluate(f"{HANDLES}[4].scrollIntoView({{ block: 'center' }})")
+    page.evaluate(f"{HANDLES}[4].scrollIntoView({{ block: 'center', behavior: 'instant' }})")
     x, y = page.evaluate(
         f"(({{ left, top }}) => [Math.round(left + 7), Math.round(top + 7)])({HANDLES}[4].getBoundingClientRect())"
     )
