@@ -14,6 +14,7 @@ if not os.environ.get("ANCESTRAL_NO_SHAPE_CHECKS"):
 
 import pytest
 import torch
+from browsers import Browser, opened_browser
 from hypothesis import settings
 
 from ancestral.compute import computes_in_bfloat16
@@ -74,3 +75,10 @@ def data_folder() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("ANCESTRAL_DATA names no folder: real data sets are not at hand")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Skips, saying so, where it is not installed."""
+    with opened_browser("chromium") as browser:
+        yield browser

@@ -17,7 +17,7 @@ from ancestral.evaluation.text_evaluation import read_text_evaluation
 from ancestral.files import is_packed
 from ancestral.jobs.likelihood import record
 from ancestral.settings import Config, parse, read_settings
-from ancestral.viz.pictures import read_metadata
+from ancestral.viz.png_texts import read_metadata
 
 
 def settings(path: Path) -> Config:

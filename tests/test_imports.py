@@ -29,7 +29,8 @@ ROWS = (
     {"evaluation"},
     {"report", "tuning", "selftest", "share"},
     {"jobs"},
-    {"cli", "web"},
+    {"web"},
+    {"cli"},
     {"__main__"},
 )
 """Lowest first. A part is a module or a folder of the package; it imports lower rows, or its own folder."""

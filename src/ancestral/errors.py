@@ -1,6 +1,15 @@
 """What can go wrong by a user's hand or a machine's, each with the exit code the command line ends in."""
 
-from ancestral.text import printable_lines
+import re
+
+from ancestral.text import printable_lines, size_in_words
+
+OUT_OF_MEMORY = re.compile(
+    "[Cc](an't|annot) allocate memory|could not create a (primitive|memory)|CUDA out of memory|"
+    "CUDNN_STATUS_ALLOC_FAILED|bad_alloc"
+)
+"""In the messages of the system, of torch, of oneDNN beneath it, of CUDA and of C++."""
+AMOUNT = re.compile(r"allocate ([\d.]+) ?([bKMGTP])(ytes|iB)")
 
 
 class AncestralError(Exception):
@@ -43,3 +52,17 @@ class Lost(AncestralError):
     """Another of the processes that compute together is gone; what was saved is whole."""
 
     exit_code = 5
+
+
+def shortage(fault: Exception) -> str:
+    """One line on a failure for want of memory: how much was asked for, and what to lower. "": it is another one."""
+    if not isinstance(fault, MemoryError) and not OUT_OF_MEMORY.search(str(fault)):
+        return ""
+    amount = AMOUNT.search(str(fault))
+    size = int(float(amount[1]) * 2 ** (10 * "bKMGTP".index(amount[2]))) if amount else 0
+    asked = f"{size_in_words(size)} at once" if amount else "more than there is"
+    return (
+        f"expected work that fits in memory, got one that asks for {asked}; lower what is computed at once "
+        "(--compute.chunk where images are generated, --compute.micro_batch where a network is trained), the size, "
+        "or the number of images"
+    )

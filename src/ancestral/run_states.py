@@ -19,13 +19,16 @@ MALFORMED = (ValueError, LookupError, TypeError)
 
 
 class RunState(NamedTuple):
-    """A run in a line. None: not known yet, or of no such run. `psnr`: of an autoencoder, dB; `changed`: seconds since
-    1970; `size`: of its images, in words."""
+    """A run in a line. None: not known yet, or of no such run. `fraction`: used of the budget, 0..1; `psnr`: of an
+    autoencoder, dB; `changed`: seconds since 1970; `size`: of its images, in words."""
 
     run: str
     state: Literal["training", "stopped", "finished", "damaged"]
     steps: int | None = None
     images: int | None = None
+    minutes: float | None = None
+    images_per_second: float | None = None
+    fraction: float | None = None
     loss: float | None = None
     bits_per_dim: float | None = None
     frechet: float | None = None
@@ -51,10 +54,13 @@ def state_of(run: Path) -> RunState:
     """What a run's files say of it."""
     logged = _last_line(run / "log.jsonl")
     last = max(logged, _last_saved(run), key=lambda record: _number(record, "step", int) or 0)
+    timed = _last_line(run / "timing.jsonl")
     about: dict[str, Any] = {
         "run": str(run),
         "steps": _number(last, "step", int),
         "images": _number(last, "images", int),
+        "minutes": _number(timed, "minutes", float),
+        "images_per_second": _number(timed, "images_per_second", float),
         "loss": _number(logged, "loss", float),
         "changed": _changed(run),
     }
@@ -74,11 +80,13 @@ def state_of(run: Path) -> RunState:
         return RunState(state="damaged", fault=str(wrong), **about)
     with suppress(*MALFORMED):
         about["size"] = _size(config, run)
+    about["fraction"] = _fraction_used(config, run, last, about["minutes"])
     if _is_held(run / "lock"):
         return RunState(state="training", **about)
     if fault := _fault(run, made):
         return RunState(state="damaged", fault=fault, **about)
-    return RunState(state="finished" if _is_finished(config, run, last, made) else "stopped", **about)
+    finished = about["fraction"] >= 1 and (run / made).is_dir()
+    return RunState(state="finished" if finished else "stopped", **about)
 
 
 def _size(config: AnyConfig, run: Path) -> str:
@@ -114,17 +122,16 @@ def _fault(run: Path, made: str) -> str:
     return f"checkpoints and no {made}" if kept and not (run / made).is_dir() else ""
 
 
-def _is_finished(config: AnyConfig, run: Path, last: dict[str, Any], made: str) -> bool:
-    """Whether what was logged or saved last has reached a limit of the budget, and the folder `made` is there."""
+def _fraction_used(config: AnyConfig, run: Path, last: dict[str, Any], minutes: float | None) -> float:
+    """The share of the budget, of the limit that is nearest, that what was logged or saved last has used: 0..1."""
     budget = config.own_training
     used = (
         (_number(last, "step", int), budget.steps),
         (_number(last, "images", int), budget.images),
-        (_number(_last_line(run / "timing.jsonl"), "minutes", float), budget.minutes),
+        (minutes, budget.minutes),
         (_number(_last_saved(run), "seconds", float), budget.minutes and 60 * budget.minutes),
     )
-    reached = any(amount is not None and limit is not None and amount >= limit for amount, limit in used)
-    return reached and (run / made).is_dir()
+    return min(1.0, max((amount / limit for amount, limit in used if amount is not None and limit), default=0.0))
 
 
 def _last_line(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urldefrag
+from urllib.parse import urldefrag, urljoin
 
 import pytest
 
@@ -112,9 +112,11 @@ class Page(ABC):
         return self.others(self.evaluate("performance.getEntriesByType('resource').map((each) => each.name)"))
 
     def others(self, told: Iterable[str]) -> list[str]:
-        """All but the address of the page, and those for which nobody is asked."""
-        own = urldefrag(self.url).url
-        return [each for each in told if urldefrag(each).url != own and not each.startswith(("data:", "blob:"))]
+        """All but the address of the page, what a page that was served asks of its own server, and those for which
+        nobody is asked."""
+        own, served = urldefrag(self.url).url, urljoin(self.url, "/") if self.url.startswith("http") else "data:"
+        harmless = ("data:", "blob:", served)
+        return [each for each in told if urldefrag(each).url != own and not each.startswith(harmless)]
 
 
 class Browser(NamedTuple):

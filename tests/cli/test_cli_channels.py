@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from pipelines import untrained
 
-from ancestral.cli.main import main, shortage
+from ancestral.cli.main import main
+from ancestral.errors import shortage
 
 
 def saved(folder: Path, channels: int) -> str:

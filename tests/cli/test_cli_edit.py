@@ -19,7 +19,7 @@ from ancestral.jobs.edit_tasks import TASKS
 from ancestral.pipeline import Pipeline
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import from_pixels, to_pixels
-from ancestral.viz.pictures import read_metadata
+from ancestral.viz.png_texts import read_metadata
 
 FEW = ["--steps", "3"]
 

@@ -10,7 +10,7 @@ from encoders import clip_folder
 from PIL import Image
 
 from ancestral.pipeline import Pipeline
-from ancestral.viz.pictures import read_metadata
+from ancestral.viz.png_texts import read_metadata
 
 
 def test_from_a_folder_to_images_that_are_generated_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from standing import Source, forked
 
 from ancestral.cli.main import main
-from ancestral.viz.pictures import read_metadata
+from ancestral.viz.png_texts import read_metadata
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 MANY = ["--num-images", "5000", "--compute.chunk", "4", "--steps", "10", "--json", "--out", "out", "--yes"]

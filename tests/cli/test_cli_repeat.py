@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from ancestral.jobs.generated import _period
 from ancestral.jobs.repeating import recipe
 from ancestral.pipeline import Pipeline
-from ancestral.viz.pictures import read_metadata
+from ancestral.viz.png_texts import read_metadata
 
 
 @pytest.fixture(scope="session")

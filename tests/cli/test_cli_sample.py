@@ -21,7 +21,7 @@ from ancestral.pipeline.generate import FinishedPart, Generated, Keep, collected
 from ancestral.rng import ImageNoise
 from ancestral.settings import AttributeSpec, ComputeSettings, Config, ImageSpec, SamplingSettings
 from ancestral.tensors import Labels, to_pixels
-from ancestral.viz.pictures import read_metadata
+from ancestral.viz.png_texts import read_metadata
 
 pytestmark = pytest.mark.usefixtures("in_float32")
 

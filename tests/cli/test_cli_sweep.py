@@ -10,7 +10,7 @@ from cli_calls import call, snapshot
 from ancestral.pipeline import Pipeline
 from ancestral.settings import SamplingSettings
 from ancestral.training.run import RunFolder
-from ancestral.viz.pictures import read_metadata
+from ancestral.viz.png_texts import read_metadata
 
 FEW = ["--calls", "2", "8", "--samplers", "ddim", "dpm++3m", "ancestral", "--grids", "trailing", "log-snr"]
 SMALL = ["--images", "24", "--reference", "8"]
@@ -82,6 +82,12 @@ def test_a_choice_stands_in_run_and_pipeline_and_is_undone(run: Path, capsys: py
     assert drawn_by(run) == former
     code, _, err = call(capsys, "sweep", run, "--restore")
     assert code == 2 and "expected a sweep's choice to undo" in err
+    assert call(capsys, "sweep", run, "--use", "ddim,trailing,8").code == 0
+    assert drawn_by(run) == now
+    assert json.loads((run / "sweep.json").read_text())["made"]["steps"] == 8
+    assert call(capsys, "sweep", run, "--restore").code == 0
+    code, _, err = call(capsys, "sweep", run, "--use", "ddim,trailing,9")
+    assert code == 2 and "measure it first" in err and drawn_by(run) == former
 
 
 def test_a_pipeline_alone_is_swept_too(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +148,8 @@ WRONG = {
     "too many images": (["--images", "1000000000000"], "at most 1000000"),
     "to restore and to measure": (["--restore", "--images", "300"], "--images"),
     "to restore and to keep": (["--restore", "--keep"], "--keep"),
+    "to use and to measure": (["--use", "ddim,trailing,8", "--images", "300"], "--images"),
+    "to use two words": (["--use", "ddim,8"], "SAMPLER,GRID,CALLS"),
 }
 
 

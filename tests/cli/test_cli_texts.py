@@ -9,7 +9,7 @@ from cli_calls import TINY, call
 from PIL import Image
 
 from ancestral.tokenizer import Tokenizer
-from ancestral.viz.pictures import read_metadata
+from ancestral.viz.png_texts import read_metadata
 
 
 def pixels_of(file: str | Path) -> np.ndarray:

@@ -17,7 +17,7 @@ from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.classifying import CLASSIFIER_FILE, load_classifier
 from ancestral.training.optimizer import AdamW
-from ancestral.viz.pictures import read_metadata
+from ancestral.viz.png_texts import read_metadata
 
 FEW = ("--num-images", "2", "--steps", "3", "--each")
 

@@ -11,7 +11,7 @@ from cli_calls import call
 
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.folder import VARIANCE_FILE
-from ancestral.viz.pictures import read_metadata
+from ancestral.viz.png_texts import read_metadata
 
 
 @pytest.fixture

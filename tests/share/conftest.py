@@ -6,12 +6,6 @@ import pytest
 from browsers import BROWSERS, Browser, opened_browser
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with opened_browser("chromium") as browser:
-        yield browser
-
-
 @pytest.fixture(scope="module", params=BROWSERS)
 def each_browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
     """Chromium, Firefox and WebKit in turn; skips, saying so, where one is not installed."""

@@ -14,6 +14,7 @@ from PIL import Image
 from ancestral.errors import CannotWrite, InputError
 from ancestral.tensors import Pixels
 from ancestral.viz import boxes, pictures
+from ancestral.viz.png_texts import read_metadata
 
 
 def plain(*colors: tuple[int, int, int], size: int = 8) -> Pixels:
@@ -287,7 +288,7 @@ def test_metadata_survives_in_any_script(metadata: dict[str, str]) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "sample.png"
         pictures.save_png(Image.new("RGB", (3, 2)), path, metadata)
-        assert pictures.read_metadata(path) == metadata
+        assert read_metadata(path) == metadata
 
 
 def test_a_saved_picture_is_exact_and_alone_in_its_folder(tmp_path: Path) -> None:
@@ -311,7 +312,7 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing(
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(CannotWrite, match="No space left"):
         pictures.save_png(Image.new("RGB", (3, 2)), path, {"seed": "2"})
-    assert pictures.read_metadata(path) == {"seed": "1"}
+    assert read_metadata(path) == {"seed": "1"}
     assert [p.name for p in tmp_path.iterdir()] == ["grid.png"]
 
 
@@ -330,7 +331,7 @@ def test_metadata_of_what_is_no_png_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("text")
     for path in (tmp_path / "a.png", tmp_path / "missing.png"):
         with pytest.raises(InputError, match=path.name):
-            pictures.read_metadata(path)
+            read_metadata(path)
 
 
 # --- pick

@@ -10,7 +10,8 @@ from PIL import Image
 
 from ancestral.errors import InputError
 from ancestral.jobs.repeating import recipe
-from ancestral.viz.pictures import read_metadata, save_png
+from ancestral.viz.pictures import save_png
+from ancestral.viz.png_texts import read_metadata
 
 SAID = {"seed": "7", "class": "3", "weights": "0123", "title": "xₜ über alles"}
 

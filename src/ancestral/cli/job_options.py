@@ -16,6 +16,7 @@ from ancestral.jobs.data_settings import ImagesSettings, ReportSettings
 from ancestral.jobs.measurement_settings import RunSettings
 from ancestral.jobs.settings import JobSettings, Typed
 from ancestral.jobs.target import TargetSettings, settings_of
+from ancestral.jobs.words import flags, option_of, typed_as, typed_fields
 from ancestral.names import meant, spelled
 from ancestral.settings import (
     AnyConfig,
@@ -30,8 +31,6 @@ from ancestral.settings import (
 )
 
 J = TypeVar("J", bound=Settings)
-LAST = ("null_class", "out", "overwrite", "film", "device", "yes", "weaker", "classifier")
-"""Fields that stand at the end of the help, after what the verb alone is asked."""
 
 
 def asked(argv: Sequence[str], usage: str, about: str, examples: Sequence[str], kind: type[J]) -> tuple[J, bool]:
@@ -58,7 +57,7 @@ def job_options(
 ) -> Options:
     """The options of a job, with --json and --debug; of all settings of a run, the help states those of `defaults`."""
     options = Options(command, words, about, examples)
-    for name, field in _typed_fields(kind).items():
+    for name, field in typed_fields(kind).items():
         _add_field(options, name, field)
     options.add_argument("--json", action="store_true", help=about_json)
     options.add_argument("--debug", action="store_true", help="show a traceback where something goes wrong")
@@ -90,12 +89,11 @@ def named_config(argv: Sequence[str]) -> Config:
 
 def job_settings(found: Namespace, kind: type[J]) -> J:
     """What was typed, as the settings of a job."""
-    fields = _typed_fields(kind)
-    options = {name: _option(name, field) for name, field in fields.items()}
+    fields = typed_fields(kind)
+    options = {name: option_of(name, field) for name, field in fields.items()}
     words = {name: word for name, word in vars(found).items() if name in fields and word is not None}
-    values = {name: _value(word, options[name], _typed(fields[name])) for name, word in words.items()}
-    of_runs = [*leaves(Config(), every=True), *leaves(CodecConfig(), every=True)]
-    typed = changes(found, [*of_runs, *leaves(DataSettings()), *leaves(SamplingSettings())])
+    values = {name: _value(word, options[name], typed_as(fields[name])) for name, word in words.items()}
+    typed = changes(found, flags())
     if "compute" in kind.model_fields:
         values["compute"] = typed.pop("compute", {})
     values |= {name: typed for name, field in kind.model_fields.items() if accepts(field.annotation, dict)}
@@ -108,28 +106,9 @@ def job_settings(found: Namespace, kind: type[J]) -> J:
         raise InputError(described(faults, [*options.values(), *field_names(kind)])) from None
 
 
-def _typed_fields(kind: type[Settings]) -> dict[str, FieldInfo]:
-    """The fields that are an option or a positional, in the order of the help."""
-    own = {
-        name: field
-        for name, field in kind.model_fields.items()  # what is settings itself has a flag for each of them
-        if not accepts(field.annotation, dict) and field.annotation is not ComputeSettings
-    }
-    return dict(sorted(own.items(), key=lambda item: LAST.index(item[0]) if item[0] in LAST else -1))
-
-
-def _typed(field: FieldInfo) -> Typed:
-    return next((about for about in field.metadata if isinstance(about, Typed)), Typed())
-
-
-def _option(name: str, field: FieldInfo) -> str:
-    typed = _typed(field)
-    return name if typed.nargs else f"--{typed.option or name.replace('_', '-')}"
-
-
 def _add_field(options: Options, name: str, field: FieldInfo) -> None:
     """The option or positional of one field."""
-    typed, kind, option = _typed(field), field.annotation, _option(name, field)
+    typed, kind, option = typed_as(field), field.annotation, option_of(name, field)
     about, default = field.description or "", None if field.is_required() else field.default
     if typed.names is not None:
         about = f"{about}: {typed.names()}"

@@ -7,7 +7,6 @@ saving, by a terminal that closed, Ctrl-C or SIGTERM, 141 nobody reads the outpu
 import gc
 import logging
 import os
-import re
 import signal
 import sys
 import traceback
@@ -19,10 +18,10 @@ from pathlib import Path
 
 from ancestral.cli.output import UnfailingStream, say, write_nowhere
 from ancestral.cli.signals import Stopped, stop_asked
-from ancestral.errors import AncestralError, InputError
+from ancestral.errors import AncestralError, InputError, shortage
 from ancestral.machine import is_main_process, keep_freed_memory, loading, share_the_cores, started_together
 from ancestral.names import meant, spelled
-from ancestral.text import printable, size_in_words
+from ancestral.text import printable
 
 VERBS = {
     "train": "train on a data set or a folder of images; the same command goes on where it stopped",
@@ -43,6 +42,7 @@ VERBS = {
     "show": "pictures of noise schedules, of the forward process, of a data set",
     "data": "check a folder of images before training on it; pack one as shards",
     "runs": "list runs: what each is doing, how far it has come, its last numbers",
+    "studio": "one page in a browser on all runs: train, generate, edit, measure, share",
     "selftest": "check every formula against closed forms, on this machine",
     "completion": "print a script by which a shell completes verbs, options and names",
 }
@@ -52,12 +52,6 @@ MODULES = {"import": "imports"}
 """Of verbs that are words of Python."""
 TOGETHER = ("train", "sample", "evaluate", "likelihood", "sweep", "train-classifier", "train-codec")
 """Verbs that several processes can do together."""
-OUT_OF_MEMORY = re.compile(
-    "[Cc](an't|annot) allocate memory|could not create a (primitive|memory)|CUDA out of memory|"
-    "CUDNN_STATUS_ALLOC_FAILED|bad_alloc"
-)
-"""In the messages of the system, of torch, of oneDNN beneath it, of CUDA and of C++."""
-AMOUNT = re.compile(r"allocate ([\d.]+) ?([bKMGTP])(ytes|iB)")
 EXAMPLES = {
     "ancestral sample digits": "images by a model that comes along, at once",
     "ancestral train digits": "two minutes, no download",
@@ -116,20 +110,6 @@ def _failed(message: str, code: int, debug: bool) -> int:
         traceback.print_exc()
     print(_line("error", message), file=UnfailingStream(sys.stderr), flush=True)
     return code
-
-
-def shortage(fault: Exception) -> str:
-    """One line on a failure for want of memory: how much was asked for, and what to lower. "": it is another one."""
-    if not isinstance(fault, MemoryError) and not OUT_OF_MEMORY.search(str(fault)):
-        return ""
-    amount = AMOUNT.search(str(fault))
-    size = int(float(amount[1]) * 2 ** (10 * "bKMGTP".index(amount[2]))) if amount else 0
-    asked = f"{size_in_words(size)} at once" if amount else "more than there is"
-    return (
-        f"expected work that fits in memory, got one that asks for {asked}; lower what is computed at once "
-        "(--compute.chunk where images are generated, --compute.micro_batch where a network is trained), the size, "
-        "or the number of images"
-    )
 
 
 def run(words: Sequence[str]) -> int:

@@ -31,9 +31,10 @@ EXAMPLES = (
     "ancestral sweep runs/digits",
     "ancestral sweep runs/mnist --calls 5 10 --samplers ddim dpm++2m unipc-2 --grids log-snr karras --images 1000",
     "ancestral sweep runs/mnist --guidance 2 --keep",
+    "ancestral sweep runs/mnist --use dpm++2m,log-snr,10",
     "ancestral sweep runs/mnist --restore",
 )
-KEPT_BESIDE_RESTORE = ("run", "restore", "device", "overwrite", "yes", "json", "debug")
+WITHOUT_MEASURING = ("run", "device", "overwrite", "yes", "json", "debug")
 
 
 def run(argv: Sequence[str]) -> None:
@@ -41,11 +42,12 @@ def run(argv: Sequence[str]) -> None:
     restore_help = "measure nothing: generate as before the last sweep's choice"
     options.add_argument("--restore", action="store_true", help=restore_help)
     found = options.words(argv)
-    if found.restore:
-        others = [name for name, value in vars(found).items() if value and name not in KEPT_BESIDE_RESTORE]
+    if alone := next((name for name in ("restore", "use") if vars(found)[name]), None):
+        others = [name for name, value in vars(found).items() if value and name not in (alone, *WITHOUT_MEASURING)]
         if others:
             other = others[0].removeprefix(SETTING)
-            raise InputError(f"expected no --{other} with --restore, which measures nothing; leave it out")
+            raise InputError(f"expected no --{other} with --{alone}, which measures nothing; leave it out")
+    if found.restore:
         from ancestral.jobs.sweep import restore
 
         show_result(restore(Path(found.run)), found.json, lambda result: tell(str(result.value)))
@@ -58,6 +60,9 @@ def run(argv: Sequence[str]) -> None:
     check_run(job.run, "pipeline")
     from ancestral.jobs.sweep import sweep
 
+    if job.use is not None:
+        show_result(sweep(job), as_json, lambda result: tell(result.value.outcome))
+        return
     result = show_result(sweep(job), as_json, lambda result: show(result.value.found))
     if result is not None:
         from ancestral.report.measurements import in_words

@@ -80,11 +80,15 @@ class GaussianDiffusion:
 
         `x_t` is `x0`, (B, ...), at timestep t; t and s are () or (B,) int64, 0 <= s < t <= T.
         """
-        alpha_bar_at, variance = self.schedule.alpha_bar_at, 1 - self.schedule.alpha_bar_at(t)
-        from_x0 = alpha_bar_at(s).sqrt() * self.schedule.beta(t, s) / variance
-        from_x_t = (alpha_bar_at(t) / alpha_bar_at(s)).sqrt() * (1 - alpha_bar_at(s)) / variance
+        from_x0, from_x_t = self.posterior_factors(t, s)
         mean = broadcast_like(from_x0, x_t) * x0 + broadcast_like(from_x_t, x_t) * x_t
         return DiagonalGaussian(mean, broadcast_like(self.schedule.beta_tilde(t, s).log(), x_t))
+
+    def posterior_factors(self, t: Timesteps, s: Timesteps) -> tuple[Float64[Tensor, "..."], Float64[Tensor, "..."]]:
+        """Factors of x_0 and of x_t in the mean of (3)."""
+        alpha_bar_at, variance = self.schedule.alpha_bar_at, 1 - self.schedule.alpha_bar_at(t)
+        from_x0 = alpha_bar_at(s).sqrt() * self.schedule.beta(t, s) / variance
+        return from_x0, (alpha_bar_at(t) / alpha_bar_at(s)).sqrt() * (1 - alpha_bar_at(s)) / variance
 
     def p_posterior(self, prediction: Prediction, x_t: Data, t: Timesteps, s: Timesteps) -> DiagonalGaussian:
         """p(x_s | x_t) for any s < t: (3) at the predicted x0, with the variance of this process."""

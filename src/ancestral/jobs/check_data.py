@@ -93,6 +93,14 @@ def check(job: CheckSettings) -> Generator[Event, None, None]:
     yield ResultEvent(as_tree(report), report)
 
 
+def check_and_recommend(job: CheckSettings) -> Generator[Event, None, None]:
+    """Looks at every image, then says how to train on them."""
+    for event in check(job):
+        yield event
+        if isinstance(event, ResultEvent):
+            yield from recommend(job, event.value, job.measure)
+
+
 def looked_at(report: Report) -> str:
     """How far an interrupted check has come."""
     seen = report.num_images + len(report.bad)

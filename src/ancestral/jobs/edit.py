@@ -6,7 +6,7 @@ all of them.
 
 from collections.abc import Generator
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from ancestral.jobs.edit_requests import EditRequest, NamedImage, read_images
 from ancestral.jobs.edit_tasks import EditPlan, EditSettings, Result
 from ancestral.jobs.events import Event, FileEvent, ResultEvent
 from ancestral.jobs.guides import prepared
-from ancestral.jobs.running import device_named
+from ancestral.jobs.running import Load, device_named
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.generate import Keep, collected, generating
 from ancestral.tensors import Pixels
@@ -24,12 +24,12 @@ from ancestral.viz import pictures
 from ancestral.viz.boxes import Box
 
 
-def edit(task: EditSettings) -> Generator[Event, None, None]:
-    """Generates what the task asks for, and writes its files."""
+def edit(task: EditSettings, load: Load = Pipeline.load, show: bool = False) -> Generator[Event, None, None]:
+    """Generates what the task asks for, and writes its files; `load` and `show` as for `sample`."""
     changes, seeds = task.changes(), task.result_seeds
     task.check_film()
     task.files([])
-    pipeline = Pipeline.load(task.run, device_named(task.device), task.compute, task.null_class)
+    pipeline = load(task.run, device_named(task.device), task.compute, task.null_class)
     pipeline, settings = prepared(pipeline, task, changes, task.run)
     yield from generated.note_of_words(pipeline, task.classes)
     prompts = task.asked_in_words
@@ -53,7 +53,13 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     decode = plan.decode or partial(pipeline.decode, size=plan.size)
     files, first = generated.ImageFiles(comparison.parent, len(places)), len(plan.made)
     keep = Keep(range(min(generated.filmed(pipeline.latent_shape), len(results))), generated.KEPT, after=True)
-    chains, decoded = generating(plan.steps, pipeline.chunks(len(results)), count, keep, Tensor.cpu), list[Pixels]()
+    shown, decoded = generated.NOT_SHOWN, list[Pixels]()
+    if show:
+        path = plan.path() if plan.path else pairwise(pipeline.timesteps(settings).tolist())
+        labels = [result.label for result in results]
+        shown = generated.shown(pipeline, path, len(results), decode, plan.size, labels)
+    yield from shown.begun
+    chains = generating(plan.steps, pipeline.chunks(len(results)), count, keep, Tensor.cpu, show=shown.keep)
 
     def save(place: int, x0: Tensor) -> FileEvent:
         decoded.append(decode(x0[None]))

@@ -4,9 +4,10 @@ Imports no torch: what computes is imported when a task is done, so that its hel
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -53,6 +54,7 @@ class EditPlan:
     steps: "Callable[[slice], Iterator[Step]]"  # a part of the results -> the steps of their chain
     options: PngFacts  # what its files say of the task
     count: int | None = None  # steps of a chain; None: as the settings of sampling say
+    path: Callable[[], Iterable[tuple[int, int]]] | None = None  # (t, s) of the steps; None: down the settings' grid
     rows: "list[list[NamedImage]] | None" = None
     """What the comparison shows before the results of each image given, or of all; None: the images given."""
     decode: "Callable[[Images], Pixels] | None" = None  # None: as the pipeline does
@@ -192,10 +194,12 @@ class Filling(ImageEdit):
         from ancestral.editing.inpaint import Rounds
 
         pipeline, rounds, size = request.pipeline, Rounds(self.rounds, self.jump), (images.shape[-2], images.shape[-1])
+        timesteps = pipeline.timesteps(request.settings)
         return EditPlan(
             lambda part: edits.inpaint(pipeline, images[part], keep, *request.words(part), rounds, stride),
             {**options, "rounds": str(self.rounds), "jump": str(self.jump)},
-            rounds.steps(pipeline.timesteps(request.settings)),
+            rounds.steps(timesteps),
+            lambda: (move for leg in rounds.legs(timesteps) for move in pairwise(leg.tolist())),
             rows,
             size=size,
             work=request.windows(size, stride),
@@ -291,10 +295,12 @@ class Vary(ImageEdit):
 
         yield from ()
         images, pipeline = request.repeated(), request.pipeline
+        grid = edits.grid_of_strength(pipeline, self.strength, request.settings)
         return EditPlan(
             lambda part: edits.vary(pipeline, images[part], self.strength, *request.words(part)),
             {"strength": str(self.strength)},
-            len(edits.grid_of_strength(pipeline, self.strength, request.settings)) - 1,
+            len(grid) - 1,
+            lambda: pairwise(grid.tolist()),
         )
 
 

@@ -10,7 +10,7 @@ from ancestral.jobs.events import Event, FileEvent, ResultEvent
 from ancestral.jobs.guides import prepared
 from ancestral.jobs.measurement_settings import EvaluateSettings
 from ancestral.jobs.measuring import data_of, followed, generated, priced, run_and_results
-from ancestral.jobs.running import check_asked, together
+from ancestral.jobs.running import Load, check_asked, together
 from ancestral.outputs import place_for
 from ancestral.pipeline import Pipeline
 from ancestral.rng import mix
@@ -18,14 +18,14 @@ from ancestral.training.default_sampling import config_of
 from ancestral.tuning.price import of_chains
 
 
-def evaluate(job: EvaluateSettings) -> Generator[Event, None, None]:
+def evaluate(job: EvaluateSettings, load: Load = Pipeline.load) -> Generator[Event, None, None]:
     """Generates images, measures them and writes evaluation.json; the result's value is the evaluation."""
     count, asked = job.num_images, EvaluationSettings(seed=job.seed)
     run, out = run_and_results(job.run)
     file = place_for(out / FILE, count, lambda file: read_evaluation(file).num_generated, job.overwrite)
     with together(job.device) as (device, processes, notes):
         yield from notes
-        config, pipeline = config_of(run), Pipeline.load(run, device, job.compute)
+        config, pipeline = config_of(run), load(run, device, job.compute)
         pipeline, settings = prepared(pipeline.with_processes(processes), job, job.changes(), run)
         extractor = None if job.inception is None else load_inception(job.inception)
         parts = yield from data_of(run, config, pipeline)

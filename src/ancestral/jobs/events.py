@@ -1,9 +1,13 @@
 """What a job yields while it works, and at its end."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ancestral.progress import ProgressEvent as ProgressEvent
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+    from torch import Tensor
 
 
 class NoteEvent(NamedTuple):
@@ -16,6 +20,26 @@ class FileEvent(NamedTuple):
     """A file that is whole now."""
 
     file: Path
+
+
+class FramesEvent(NamedTuple):
+    """Images are shown on their way from now on: how many, their shape, what was asked of each, and the level of noise
+    of each frame: t, the s that its step leads to, alpha, sigma, log_snr. The last frame holds the finished images."""
+
+    images: int
+    shape: tuple[int, int, int]
+    labels: list[str] | None
+    levels: list[dict[str, float]]
+
+
+class FrameEvent(NamedTuple):
+    """A frame of the images from `place` on, (B, C, H, W) each: x_t, and the estimate of x0 made there."""
+
+    number: int
+    place: int
+    t: int
+    x_t: "UInt8[Tensor, 'B C H W']"
+    x_0: "UInt8[Tensor, 'B C H W']"
 
 
 class StartEvent(NamedTuple):
@@ -43,4 +67,4 @@ class ResultEvent(NamedTuple):
     value: Any = None
 
 
-Event = ProgressEvent | NoteEvent | FileEvent | StartEvent | StepEvent | ResultEvent
+Event = ProgressEvent | NoteEvent | FileEvent | FramesEvent | FrameEvent | StartEvent | StepEvent | ResultEvent

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +14,28 @@ from torch import Tensor
 
 from ancestral.condition import Condition
 from ancestral.files import write_whole
-from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
+from ancestral.jobs.events import (
+    Event,
+    FileEvent,
+    FrameEvent,
+    FramesEvent,
+    NoteEvent,
+    ProgressEvent,
+    ResultEvent,
+)
 from ancestral.outputs import ARRAYS, FILM, GENERATED, Output
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.calling import as_pillow, attributes_in, cut_in_words
-from ancestral.pipeline.generate import Advance, FinishedPart, Frame, Generated
+from ancestral.pipeline.generate import (
+    NOTHING,
+    Advance,
+    FinishedPart,
+    Frame,
+    Generated,
+    GeneratingEvent,
+    Keep,
+    PassedFrame,
+)
 from ancestral.prompts import NO_PROMPTS, Prompts
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
 from ancestral.settings import SamplingSettings
@@ -30,6 +47,8 @@ from ancestral.viz import pictures
 KEPT = 50  # timesteps of a chain that films and arrays keep, at most
 FILMED, FILM_BYTES = 100, 2**30
 """Images that a film shows, and memory that they may take while they are generated, at most."""
+FRAMES_BYTES, FEWEST_FRAMES = 2**26, 8
+"""What the frames that are shown on the way may hold in all; fewer images are shown where fewer frames would be."""
 WORDS = ("none", "all")
 """What --classes takes for no class and for every one; classes that are called so are asked for as =none and =all."""
 
@@ -151,6 +170,39 @@ def filmed(shape: tuple[int, int, int]) -> int:
     return max(1, min(FILMED, FILM_BYTES // (2 * KEPT * 4 * math.prod(shape))))
 
 
+class Shown(NamedTuple):
+    """Which frames a caller is shown as chains go, and what there is to say of them before the first one."""
+
+    keep: Keep
+    begun: list[FramesEvent]  # one; none where nothing is shown
+
+
+NOT_SHOWN = Shown(NOTHING, [])
+
+
+def shown(
+    pipeline: Pipeline,
+    path: Iterable[tuple[int, int]],
+    count: int,
+    decode: Decode,
+    size: tuple[int, int] | None = None,
+    labels: list[str] | None = None,
+) -> Shown:
+    """The frames of `count` images of this size along the (t, s) of `path`: of every step, or as many as there is room
+    for, evenly picked."""
+    steps, shape = [*path], (pipeline.spec.channels, *(size or pipeline.spec.shape[1:]))
+    numbers = 2 * math.prod(shape)
+    images = max(1, min(count, FRAMES_BYTES // (FEWEST_FRAMES * numbers)))
+    keep = Keep(range(images), max(FEWEST_FRAMES, FRAMES_BYTES // (images * numbers)), decode=decode)
+    picked = [steps[number] for number in sorted(keep.numbers(len(steps)))]
+    moves = torch.tensor([*picked, (steps[-1][1], steps[-1][1])])
+    level = pipeline.diffusion.schedule.level(moves[:, 0])
+    columns = {"t": moves[:, 0], "s": moves[:, 1], "alpha": level.alpha, "sigma": level.sigma, "log_snr": level.log_snr}
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    levels = [dict(zip(columns, row, strict=True)) for row in rows]
+    return Shown(keep, [FramesEvent(images, shape, labels and labels[:images], levels)])
+
+
 class ImageFiles:
     """Image files, written one by one in `folder` as they are finished; there will be `count` of them."""
 
@@ -165,7 +217,7 @@ class ImageFiles:
         return FileEvent(file)
 
     def written(
-        self, events: Iterator[Advance | FinishedPart], save: Callable[[int, Tensor], FileEvent] | None, note: str = ""
+        self, events: Iterator[GeneratingEvent], save: Callable[[int, Tensor], FileEvent] | None, note: str = ""
     ) -> Generator[Event, None, list[FinishedPart]]:
         """Progress along chains, and each finished image's file; the parts. An interruption tells what is there.
 
@@ -181,6 +233,8 @@ class ImageFiles:
                         yield from [NoteEvent(note)] * bool(note)
                         yield ProgressEvent("generating", done, total)
                         note = ""
+                    case PassedFrame(number, place, (t, x_t, x_0)):
+                        yield FrameEvent(number, place, t, x_t, x_0)
                     case FinishedPart(where, images):
                         parts.append(event)
                         for place, image in enumerate(images, where.start):

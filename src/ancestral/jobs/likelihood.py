@@ -28,7 +28,7 @@ from ancestral.files import cannot_write, open_to_append, parse_json, read_bytes
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.measurement_settings import LikelihoodJobSettings
 from ancestral.jobs.measuring import data_of, followed, priced, run_and_results
-from ancestral.jobs.running import together
+from ancestral.jobs.running import Load, together
 from ancestral.networks.latents import KLCodec
 from ancestral.outputs import BOUND, Output, claim, place_for
 from ancestral.pipeline import Pipeline
@@ -105,14 +105,14 @@ def _readable(lines: list[bytes]) -> Iterator[Sums]:
         yield sums
 
 
-def likelihood(job: LikelihoodJobSettings) -> Generator[Event, None, None]:
+def likelihood(job: LikelihoodJobSettings, load: Load = Pipeline.load) -> Generator[Event, None, None]:
     """Measures and writes likelihood.json; the result's value is the likelihood.
 
     Several processes deal the chunks among them; the first one keeps the record, and does the rest.
     """
     with together(job.device) as (device, processes, notes):
         yield from notes
-        measurement = yield from prepared(job, device, processes)
+        measurement = yield from prepared(job, device, processes, load)
         if processes.is_main:
             yield from _recorded(job, measurement)
         else:
@@ -149,13 +149,15 @@ def _recorded(job: LikelihoodJobSettings, measurement: Measurement) -> Generator
     yield ResultEvent(result.model_dump(mode="json") | {"price": price.as_tree()}, result)
 
 
-def prepared(job: LikelihoodJobSettings, device: torch.device, processes: Processes) -> StagedWork[Measurement]:
+def prepared(
+    job: LikelihoodJobSettings, device: torch.device, processes: Processes, load: Load
+) -> StagedWork[Measurement]:
     """The run with its test images, and what is to be measured."""
     run, compute = run_and_results(job.run)[0], job.compute
     config = config_of(run)
     if compute.precision == "auto":  # what bfloat16 rounds away would count as bits
         compute = compute.model_copy(update={"precision": "float32"})
-    pipeline = Pipeline.load(run, device, compute).by_torch("bits per dimension")
+    pipeline = load(run, device, compute).by_torch("bits per dimension")
     if job.num_timesteps is not None:
         pipeline = pipeline.with_num_timesteps(job.num_timesteps)
     pipeline = pipeline.with_processes(processes)

@@ -131,6 +131,10 @@ class SweepJobSettings(SweepSettings, GeneratingSettings):
     """out of those of --grid"""
     keep: Annotated[bool, Typed(also="dry-run")] = False
     """measure, and keep how RUN generates, whatever is best"""
+    use: Annotated[tuple[str, str, NumTimesteps] | None, Typed("SAMPLER,GRID,CALLS", such_as="dpm++2m,log-snr,10")] = (
+        None
+    )
+    """measure nothing: generate from now on as this row of the last sweep does"""
 
 
 class RatePlan(NamedTuple):

@@ -44,7 +44,7 @@ class ImageRecipe(NamedTuple):
 
 def recipe(file: Path) -> ImageRecipe:
     """What a PNG file that `ancestral sample` has written says of itself."""
-    from ancestral.viz.pictures import read_metadata
+    from ancestral.viz.png_texts import read_metadata
 
     said = migrated(read_metadata(file))
     if "task" in said:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes, init_distributed, ranks_from_env
 from ancestral.settings import SamplingSettings
 from ancestral.tuning.price import Price, refusal
+
+Load = Callable[..., Pipeline]
+"""Called as `Pipeline.load` is: by whoever keeps pipelines that are loaded, in its place."""
 
 
 def device_named(name: str | None) -> torch.device:

@@ -1,6 +1,7 @@
 """`sample`: images from noise, and files that show them and how they were generated."""
 
 from collections.abc import Generator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ from ancestral.settings import NumImages, Seed
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ancestral.jobs.running import Load
 
 FOLDERS = "RUN/generated, or RUN/generated-again with --from; for a mere pipeline ./generated"
 
@@ -52,8 +55,9 @@ class SampleSettings(PictureSettings):
         return recipe(self.from_file)
 
 
-def sample(asked: SampleSettings) -> Generator[Event, None, None]:
-    """Generates images; several processes share the work, and the main one writes the files."""
+def sample(asked: SampleSettings, load: "Load | None" = None, show: bool = False) -> Generator[Event, None, None]:
+    """Generates images; several processes share the work, and the main one writes the files. `load` is called in place
+    of `Pipeline.load`; `show`: frames are among the events."""
     again = asked.again()
     changes = asked.changes(again.settings if again else None)
     prompts = again.prompts if again else asked.asked_in_words
@@ -73,7 +77,8 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
     claim(wanted.outputs(), asked.overwrite, [again.file] if again else [])
     with together(asked.device) as (device, processes, notes):
         yield from notes
-        pipeline = Pipeline.load(asked.run, device, asked.compute, asked.null_class).with_processes(processes)
+        pipeline = (load or Pipeline.load)(asked.run, device, asked.compute, asked.null_class)
+        pipeline = pipeline.with_processes(processes)
         pipeline, settings = prepared(pipeline, asked, changes, asked.run)
         how = generated.how_generated(pipeline, settings)
         if again:
@@ -88,8 +93,8 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         yield from generated.notes_of_prompts(pipeline, prompts, settings.negative)
         check_asked(pipeline, condition, settings)
         yield NoteEvent(f"{'1 image' if len(seeds) == 1 else f'{len(seeds):,} images'}: {price.words}")
-        shown = len(seeds) if wanted.arrays else generated.filmed(pipeline.latent_shape) if wanted.film else 1
-        keep, files = Keep(range(min(shown, len(seeds))), generated.KEPT), generated.ImageFiles(folder, len(seeds))
+        kept = len(seeds) if wanted.arrays else generated.filmed(pipeline.latent_shape) if wanted.film else 1
+        keep, files = Keep(range(min(kept, len(seeds))), generated.KEPT), generated.ImageFiles(folder, len(seeds))
         labels = condition.labels
         named = [] if labels is None else [pipeline.class_names[int(label)] for label in labels if label >= 0]
         facts = generated.ImageFacts(seeds, named, how, prompts)
@@ -97,7 +102,12 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         def save(place: int, image: "Tensor") -> FileEvent:
             return files.write(image, folder / f"seed-{seeds[place]}.png", facts.of(place))
 
-        chains = pipeline.generating(seeds, condition, settings, keep)
+        shown = generated.NOT_SHOWN
+        if show:
+            path = pairwise(pipeline.timesteps(settings).tolist())
+            shown = generated.shown(pipeline, path, len(seeds), pipeline.decode, labels=facts.captions())
+        yield from shown.begun
+        chains = pipeline.generating(seeds, condition, settings, keep, show=shown.keep)
         parts = yield from files.written(chains, save if each and processes.is_main else None)
         images = collected(parts, keep)
     if processes.is_main:

@@ -16,7 +16,7 @@ from ancestral.jobs.events import Event, FileEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.guides import prepared
 from ancestral.jobs.measurement_settings import SweepJobSettings
 from ancestral.jobs.measuring import data_of, followed, generated, priced, run_and_results
-from ancestral.jobs.running import together
+from ancestral.jobs.running import Load, together
 from ancestral.models import comes_along, resolved
 from ancestral.outputs import SWEPT, Output, check_part, claim, place_for
 from ancestral.pipeline import Pipeline
@@ -38,9 +38,12 @@ class Swept(NamedTuple):
     outcome: str
 
 
-def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
+def sweep(job: SweepJobSettings, load: Load = Pipeline.load) -> Generator[Event, None, None]:
     """Measures what is not yet in RUN/sweep.json and stores what it decides; the result's value is `Swept`."""
     run, out = run_and_results(job.run)
+    if job.use is not None:
+        yield used(run, out / evaluated.FILE, job.use)
+        return
     stays = job.keep or comes_along(run)  # nothing but its settings is written into a mere pipeline
     if not stays:
         check_part(RunFolder(run).pipeline)
@@ -53,7 +56,7 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
             if processes.is_main and not stays:
                 check_free(run)
                 agreed(run)
-        config, pipeline = config_of(run), Pipeline.load(run, device, job.compute)
+        config, pipeline = config_of(run), load(run, device, job.compute)
         pipeline, common = prepared(pipeline.with_processes(processes), job, job.changes(), run)
         parts = yield from data_of(run, config, pipeline)
         if min(len(parts.test), len(parts.train)) < LEAST_IMAGES:
@@ -84,6 +87,21 @@ def restore(folder: Path) -> Generator[Event, None, None]:
     before = restored(run)
     said = f"{run} generates images as before the last sweep: {before.sampler}, {before.steps} steps"
     yield ResultEvent({"restored": before.model_dump(mode="json")}, said)
+
+
+def used(run: Path, file: Path, wanted: tuple[str, str, int]) -> ResultEvent:
+    """Makes a row that was measured how the run generates images."""
+    found = read_sweep(file)
+    rows = [row for row in found.rows if (row.choice.sampler, row.choice.grid, row.choice.budget) == wanted]
+    if not rows:
+        raise InputError(f"expected a row of {file}, got {','.join(map(str, wanted))}; measure it first")
+    if comes_along(run) or found.sampling.guidance_by != "classifier-free":
+        raise InputError(f"expected a run of your own, swept without other networks, got {run}; it stays as it is")
+    agreed(run)
+    made = chosen(found.sampling, rows[0].choice.sampler, rows[0].choice.grid, rows[0].choice.steps)
+    choose(run, made)
+    said = f"{run} generates images from now on, unless asked otherwise, by {in_words(rows[0])}; --restore undoes it"
+    return ResultEvent({"made": made.model_dump(mode="json")}, Swept(_added(found, {"made": made}, file, True), said))
 
 
 def outcome(run: Path, decision: Decision, stored: bool, wanted: bool) -> str:

@@ -115,7 +115,7 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
     out = out or (None if target is None else _run_folder(target))
     config = overlaid(overlaid(config, migrated(tree), str(file)), flags, "command line")
     out = out or Path("runs") / _run_name(target or config.data.source)
-    if "sampling" not in {*flags, *tree} and (stored := _stored_sampling(out)) is not None:
+    if "sampling" not in {*flags, *tree} and (stored := stored_sampling(out)) is not None:
         config = config.model_copy(update={"sampling": stored})
     said = {*tree.get("data", {}), *flags.get("data", {})}
     if told := {name: value for name, value in _stored_readings(out).items() if name not in said}:
@@ -161,11 +161,12 @@ def packed_settings(source: str) -> dict[str, Any]:
     return read_index(remote_folder(source)).settings
 
 
-def _stored_sampling(out: Path) -> SamplingSettings | None:
-    """How the run in `out` samples, as its pipeline says (older versions told the run's settings nothing of a sweep) or
-    its settings; None: no run. An analytic variance is not kept: it was measured of weights that training changes.
+def stored_sampling(out: Path) -> SamplingSettings | None:
+    """How the run or pipeline in `out` samples, as its pipeline says (older versions told the run's settings nothing of
+    a sweep) or its settings; None: neither. An analytic variance is not kept: it was measured of weights that
+    training changes.
     """
-    for file in (out / "pipeline" / "ancestral.json", out / "config.json"):
+    for file in (out / "pipeline" / "ancestral.json", out / "ancestral.json", out / "config.json"):
         with suppress(InputError, KeyError, TypeError):
             tree: Any = migrated(read_json(file))
             config = tree["config"] if file.name == "ancestral.json" else tree

@@ -75,12 +75,24 @@ class Advance(NamedTuple):
     total: int
 
 
+class PassedFrame(NamedTuple):
+    """A frame of some of all images, as soon as they are there: which one of the frames, counted from 0, and the place
+    of the first image."""
+
+    number: int
+    place: int
+    frame: Frame
+
+
 class FinishedPart(NamedTuple):
     """Some of all images, which are finished, and what was kept of their way."""
 
     where: slice
     images: State
     frames: list[Frame]
+
+
+GeneratingEvent = Advance | PassedFrame | FinishedPart
 
 
 def generating(
@@ -90,24 +102,31 @@ def generating(
     keep: Keep,
     finish: Callable[[Data], State],
     processes: Processes = SINGLE_PROCESS,
-) -> Iterator[Advance | FinishedPart]:
+    show: Keep = NOTHING,
+) -> Iterator[GeneratingEvent]:
     """The images at the ends of chains: an advance after each step, and each part, in order, as soon as it is done.
+    Before the advance, the frame of the step where `show` holds it, whose images lie in a row.
 
     `steps_of` gives the steps, `num_steps` in all, of the chain of a part of the images; `finish` makes images of the x
     of the last one. Several processes deal the parts among them, and each gets all.
     """
     done, total = 0, len(processes.my_items(parts)) * num_steps
-    kept = keep.numbers(num_steps)
+    kept, passed = keep.numbers(num_steps), {step: i for i, step in enumerate(sorted(show.numbers(num_steps)))}
     for first in range(0, len(parts), processes.world_size):
         turn, mine = parts[first : first + processes.world_size], dict[str, Tensor]()
         for part in processes.my_items(turn):
             inside, frames, step = keep.inside(part), list[Frame](), None
+            seen = show.inside(part)
             for number, step in enumerate(steps_of(part)):
                 if inside and number in kept:
                     frames.append(keep.frame(step, inside))
+                if seen and number in passed:
+                    yield PassedFrame(passed[number], part.start + seen[0], show.frame(step, seen))
                 done += 1
                 yield Advance(done, total)
             assert step is not None, "a chain has steps"
+            for frame in show.last(step, seen) if seen else []:
+                yield PassedFrame(len(passed), part.start + seen[0], frame)
             frames += keep.last(step, inside) if inside else []
             mine = {"images": finish(step.x_s), "times": torch.tensor([frame.t for frame in frames])}
             mine |= {f"{name} {k}": getattr(frame, name) for k, frame in enumerate(frames) for name in ("x", "x0")}
@@ -117,13 +136,13 @@ def generating(
             yield FinishedPart(part, tensors["images"], frames)
 
 
-def collecting(events: Iterable[Advance | FinishedPart]) -> Generator[Advance, None, list[FinishedPart]]:
+def collecting(events: Iterable[GeneratingEvent]) -> Generator[Advance, None, list[FinishedPart]]:
     """The advances of `generating`; at the end the parts."""
     parts = []
     for event in events:
         if isinstance(event, FinishedPart):
             parts.append(event)
-        else:
+        elif isinstance(event, Advance):
             yield event
     return parts
 

@@ -40,7 +40,7 @@ from ancestral.pipeline.calling import (
 )
 from ancestral.pipeline.classifying import NoisyClassifier
 from ancestral.pipeline.folder import Contents, build_network, named_tokenizer, read_folder, with_tokens, write_folder
-from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, collecting, generating
+from ancestral.pipeline.generate import NOTHING, GeneratingEvent, Keep, collected, collecting, generating
 from ancestral.pipeline.guiding import Networks, guided
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.progress import finish
@@ -368,11 +368,15 @@ class Pipeline:
         The last one's `x_s` holds the images as x0, which `decode` makes pixels of. `settings`, None: those of
         `config.sampling`.
         """
+        return self.chain(seeds, labels, settings).steps()
+
+    def chain(self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None) -> Chain:
+        """What `steps` runs."""
         settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
         denoise, sampler = self.denoiser(self.condition(labels, len(seeds)), settings), self.sampler(settings)
         noise = ImageNoise(seeds, self.latent_shape, self.device)
         x_T = noise().contiguous(memory_format=torch.channels_last)
-        return Chain(denoise, sampler, x_T, build_grid(settings, sampler, self.diffusion.schedule), noise).steps()
+        return Chain(denoise, sampler, x_T, build_grid(settings, sampler, self.diffusion.schedule), noise)
 
     def generate(
         self,
@@ -397,15 +401,17 @@ class Pipeline:
         settings: SamplingSettings | None,
         keep: Keep = NOTHING,
         chunk: int | None = None,
-    ) -> Iterator[Advance | FinishedPart]:
-        """The same, each part as soon as it is there, with what is kept of the way. Arguments as in `generate`."""
+        show: Keep = NOTHING,
+    ) -> Iterator[GeneratingEvent]:
+        """The same, each part as soon as it is there, with what is kept of the way, and the frames to `show` on it.
+        Arguments as in `generate`."""
         settings, of = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
         condition, parts = self.condition(labels, len(of)), self.chunks(len(of), chunk)
 
         def steps_of(part: slice) -> Iterator[Step]:
             return self.steps(of[part], condition.rows(part), settings)
 
-        return generating(steps_of, parts, settings.steps, keep, self.decode, self.processes)
+        return generating(steps_of, parts, settings.steps, keep, self.decode, self.processes, show)
 
     def decode(self, x0: Data, size: tuple[int, int] | None = None) -> Pixels:
         """The images (height, width) of some x0, or of states of that shape; `size` None: that of the pipeline's images

@@ -142,7 +142,7 @@ def compile_plan(
         raise InputError(f"expected clip none where x0 has no bound, got {settings.clip}")
     steps = []
     for i, (t, s) in enumerate(itertools.pairwise(timesteps)):
-        moves = [_move(sampler, timesteps[i - back : i], t, s) for back in range(min(i, REMEMBERED) + 1)]
+        moves = [move_of(sampler, timesteps[i - back : i], t, s) for back in range(min(i, REMEMBERED) + 1)]
         while moves[1:] and moves[-1] == moves[-2]:
             moves.pop()
         steps.append(PlanStep(t=int(t), s=int(s), moves=tuple(moves)))
@@ -186,7 +186,7 @@ class _Axes:
         return {name: factor for name, factor in zip(self.names, x[0].tolist(), strict=False) if factor}
 
 
-def _move(sampler: Sampler, before: Timesteps, t: Timesteps, s: Timesteps) -> PlanMove:
+def move_of(sampler: Sampler, before: Timesteps, t: Timesteps, s: Timesteps) -> PlanMove:
     """The step with the predictions at the timesteps `before`, remembered."""
     axes, calls = _Axes(), list[PlanCall]()
     (x_t,) = axes.new("x")

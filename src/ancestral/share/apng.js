@@ -30,7 +30,7 @@ export async function png(pictures, milliseconds = []) {
   return new Blob(parts, { type: "image/png" });
 }
 
-/** The rows, each the difference to the one above, which of enlarged pixels is mostly 0. */
+/** The rows, each the difference to the one above, which of enlarged pixels is mostly 0. @param {Picture} picture */
 function filtered({ width, height, pixels }) {
   const row = 4 * width, rows = new Uint8Array((row + 1) * height);
   for (let y = 0; y < height; y++) {
@@ -43,12 +43,13 @@ function filtered({ width, height, pixels }) {
   return rows;
 }
 
+/** @param {Uint8Array<ArrayBuffer>} bytes */
 async function compressed(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Length, kind, content, and a check of the last two. */
+/** Length, kind, content, and a check of the last two. @param {string} kind @param {...(number[] | Uint8Array)} contents */
 function chunk(kind, ...contents) {
   const length = contents.reduce((total, each) => total + each.length, 0), bytes = new Uint8Array(12 + length);
   bytes.set([...big(length), ...new TextEncoder().encode(kind)]);
@@ -61,6 +62,7 @@ function chunk(kind, ...contents) {
   return bytes;
 }
 
+/** @param {Uint8Array} bytes */
 function crc(bytes) {
   let rest = 0xffffffff;
   for (const byte of bytes) {
@@ -70,7 +72,7 @@ function crc(bytes) {
   return ~rest >>> 0;
 }
 
-/** The bytes of a whole number, the highest first. */
+/** The bytes of a whole number, the highest first. @param {number} number */
 function big(number, bytes = 4) {
   return Array.from({ length: bytes }, (_, i) => (number >>> (8 * (bytes - 1 - i))) & 255);
 }

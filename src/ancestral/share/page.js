@@ -2,9 +2,7 @@
 
 import { HEIGHT, WIDTH, about, asNumber, bytes, element, fail, part, say, unpacked } from "./elements.js";
 import { pause, play, redraw, redrawAll, save, scrub, showImages } from "./images.js";
-import {
-  change, filling, isPainting, offerBrush, openFile, paint, resize, stroke, strokeByKey, toggleEraser,
-} from "./painting.js";
+import { change, filling, isPainting, offerBrush, openFile, paint, resize, toggleEraser } from "./painting.js";
 import { Pool } from "./pool.js";
 import {
   askForNext, asked, chosenPlan, offer, offerSteps, remember, restore, showCommand, showGuidance,
@@ -141,8 +139,6 @@ function listen() {
   on("fill", "click", () => generate().catch(fail));
   on("choose", "click", () => part("file").click());
   on("file", "change", () => abandoning(openFile));
-  for (const kind of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) on("mask", kind, stroke);
-  on("mask", "keydown", strokeByKey);
   on("request", "input", showCommand);
   showCommand();
 }

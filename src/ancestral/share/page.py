@@ -29,8 +29,8 @@ from ancestral.tokenizer import Tokenizer
 
 WORKER = (*MODULES, "plan.js", "tokens.js", "worker.js")
 PAGE = (
-    *("elements.js", "choice.js", "request.js", "pictures.js", "apng.js", "images.js", "mask.js", "painting.js"),
-    *("pool.js", "page.js"),
+    *("elements.js", "choice.js", "request.js", "pictures.js", "apng.js", "images.js", "mask.js", "brush.js"),
+    *("painting.js", "pool.js", "page.js"),
 )
 MOST_MACS = 2 * 10**9  # multiply-adds of a call: a tenth of a second or more
 PATIENCE = 8 * 10**10  # multiply-adds of all that a page generates when it is opened: a few seconds
@@ -72,7 +72,7 @@ def page(pipeline: Pipeline, sharing: Sharing) -> StagedWork[str]:
     for number, settings in enumerate(sharing.plans):
         yield ProgressEvent("samplers", number, len(sharing.plans))
         plans.append(pipeline.plan(settings))
-    script, style = joined(PAGE), source("page.css")
+    script, style = joined(PAGE), source("colors.css") + source("page.css")
     policy = (
         f"default-src 'none'; script-src {digest(script)} 'wasm-unsafe-eval'; style-src {digest(style)}; "
         "worker-src blob:; img-src data: blob:; base-uri 'none'; form-action 'none'"

@@ -2,35 +2,40 @@
 
 const SHOWN_AT_LEAST = 256; // pixels of a side of what is saved
 
-/** RGBA, row after row. @param {Uint8Array} image (C, H, W) */
+/** RGBA, row after row. @param {Uint8Array} image (C, H, W) @param {number[]} shape */
 export function rgba(image, [channels, height, width]) {
-  const size = height * width, colored = channels > 2, to = new Uint8ClampedArray(4 * size);
-  for (let i = 0; i < size; i++) {
-    for (let c = 0; c < 3; c++) to[4 * i + c] = image[i + (colored ? c * size : 0)];
-    to[4 * i + 3] = channels % 2 ? 255 : image[i + (channels - 1) * size];
+  const size = height * width, to = new Uint8ClampedArray(4 * size);
+  const [green, blue] = channels > 2 ? [size, 2 * size] : [0, 0], alpha = channels % 2 ? -1 : (channels - 1) * size;
+  for (let i = 0, at = 0; i < size; i++, at += 4) {
+    to[at] = image[i];
+    to[at + 1] = image[i + green];
+    to[at + 2] = image[i + blue];
+    to[at + 3] = alpha < 0 ? 255 : image[i + alpha];
   }
   return to;
 }
 
-/** An image from RGBA, grey by the weights of ITU-R BT.601. */
+/** An image from RGBA, grey by the weights of ITU-R BT.601. @param {Uint8ClampedArray} from @param {number[]} shape */
 export function fromRgba(from, [channels, height, width]) {
   const size = height * width, colored = channels > 2, to = new Uint8Array(channels * size);
   for (let i = 0; i < size; i++) {
     const [r, g, b, a] = from.subarray(4 * i, 4 * i + 4);
-    const overWhite = (each) => (channels % 2 ? Math.round((each * a + 255 * (255 - a)) / 255) : each);
+    const overWhite = (/** @type {number} */ each) => (channels % 2 ? Math.round((each * a + 255 * (255 - a)) / 255) : each);
     const colors = colored ? [r, g, b].map(overWhite) : [overWhite(Math.round(0.299 * r + 0.587 * g + 0.114 * b))];
     [...colors, ...(channels % 2 ? [] : [a])].forEach((each, c) => (to[i + c * size] = each));
   }
   return to;
 }
 
+/** @param {HTMLCanvasElement} canvas @param {Uint8Array} image @param {number[]} shape */
 export function show(canvas, image, shape) {
   const [, height, width] = shape;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  canvas.getContext("2d").putImageData(new ImageData(rgba(image, shape), width, height), 0, 0);
+  canvas.getContext("2d")?.putImageData(new ImageData(rgba(image, shape), width, height), 0, 0);
 }
 
-/** One picture of images in rows, their pixels enlarged to be seen, with a pixel between. */
+/** One picture of images in rows, their pixels enlarged to be seen, with a pixel between.
+ * @param {Uint8Array[]} images @param {number[]} shape */
 export function gridOf(images, shape, columns = Math.ceil(Math.sqrt(images.length))) {
   const [, height, width] = shape, gap = images.length > 1 ? 1 : 0, rows = Math.ceil(images.length / columns);
   const factor = Math.max(1, Math.ceil(SHOWN_AT_LEAST / Math.max(height, width) / columns));
@@ -48,7 +53,7 @@ export function gridOf(images, shape, columns = Math.ceil(Math.sqrt(images.lengt
   return { height: whole[0], width: whole[1], pixels };
 }
 
-/** A file's image, cut to the middle and scaled to the shape. @param {Blob} file */
+/** A file's image, cut to the middle and scaled to the shape. @param {Blob} file @param {number[]} shape */
 export async function opened(file, shape) {
   const [, height, width] = shape, bitmap = await createImageBitmap(file);
   const scale = Math.max(width / bitmap.width, height / bitmap.height), context = context2d(width, height);
@@ -58,6 +63,8 @@ export async function opened(file, shape) {
   return fromRgba(context.getImageData(0, 0, width, height).data, shape);
 }
 
+/** @param {number} width @param {number} height */
 function context2d(width, height) {
-  return Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
 }

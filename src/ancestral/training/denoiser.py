@@ -12,7 +12,6 @@ from ancestral.data.imageset import ImageSet
 from ancestral.data.latents import LatentRows
 from ancestral.data.loader import Batch
 from ancestral.diffusion.level import Noised
-from ancestral.diffusion.losses import min_snr, uniform
 from ancestral.diffusion.timesteps import RecentLosses, normal
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
@@ -21,7 +20,7 @@ from ancestral.processes import Processes
 from ancestral.rng import mix
 from ancestral.settings import Config
 from ancestral.tensors import Images, PerImage, Pixels
-from ancestral.training.loss import level_of, losses_of_black, training_losses
+from ancestral.training.loss import level_of, losses_of_black, training_losses, weighting_of
 from ancestral.training.memory import fit_micro_batch
 from ancestral.training.randomness import Randomness, randomness_of
 from ancestral.training.run import RunFolder
@@ -45,7 +44,7 @@ class Denoising(Task):
         settings = pipeline.config.own_training
         trial, fresh = partial(losses_of_black, pipeline), self._fresh if pipeline.network_settings else None
         self.modules = (Trainable(pipeline.network, settings, self.losses, trial, fresh),)
-        self.weighting = min_snr(settings.min_snr_gamma or 5.0) if settings.weighting == "min-snr" else uniform
+        self.weighting = weighting_of(settings)
         self.recent = RecentLosses.none(self.num_timesteps) if settings.timesteps == "importance" else None
         mean, std = settings.timesteps_mean or 0.0, settings.timesteps_std or 2.0
         self.density = normal(self.diffusion.schedule, mean, std) if settings.timesteps == "normal" else None

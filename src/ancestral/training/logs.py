@@ -60,7 +60,7 @@ class JsonLines:
             return
         content = read_bytes(self.path, self.path.stat().st_size)
         lines = content[:length].splitlines(keepends=True)
-        records = ((line, _parsed(line)) for line in lines)
+        records = ((line, record_of(line)) for line in lines)
         kept = b"".join(line for line, record in records if record and (step is None or record["step"] <= step))
         if kept != content:
             self.check()
@@ -80,11 +80,11 @@ def read_log(path: Path) -> list[Record]:
 
 def read_lines(path: Path) -> LogLines:
     lines = read_bytes(path, MOST_LOG).splitlines(keepends=True)
-    records = [record for line in lines if (record := _parsed(line)) is not None]
+    records = [record for line in lines if (record := record_of(line)) is not None]
     return LogLines(records, len(lines) - len(records))
 
 
-def _parsed(line: bytes) -> Record | None:
+def record_of(line: bytes) -> Record | None:
     """The record on a whole line; None where it is none."""
     try:
         record = parse_json(line, "the line") if line.endswith(b"\n") else None

@@ -4,13 +4,19 @@ import torch
 
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.diffusion.level import Level, Noised
-from ancestral.diffusion.losses import Loss, continuous, hybrid, squared_error, vlb
+from ancestral.diffusion.losses import Loss, Weighting, continuous, hybrid, min_snr, squared_error, uniform, vlb
 from ancestral.diffusion.timesteps import SampledTimesteps
 from ancestral.pipeline import Pipeline
-from ancestral.tensors import PerImage
+from ancestral.settings import TrainingSettings
+from ancestral.tensors import Data, PerImage
 from ancestral.training.task import Network
 
 LOSSES: dict[str, Loss] = {"simple": squared_error, "vlb": vlb, "hybrid": hybrid, "continuous": continuous}
+
+
+def weighting_of(settings: TrainingSettings) -> Weighting:
+    """What the losses of noise levels are weighed by."""
+    return min_snr(settings.min_snr_gamma or 5.0) if settings.weighting == "min-snr" else uniform
 
 
 def level_of(pipeline: Pipeline, times: SampledTimesteps) -> Level:
@@ -26,10 +32,15 @@ def training_losses(
 ) -> PerImage:
     """The unweighted loss of each image: (B,), at least float32. `loss`: None: the one that the settings name."""
     chosen = loss or LOSSES[pipeline.config.training.loss]
+    return chosen(pipeline.diffusion, output_at(pipeline, network, noised, condition), noised)
+
+
+def output_at(pipeline: Pipeline, network: Network, noised: Noised, condition: Condition) -> Data:
+    """What the network answers at x_t, float32: (B, ...)."""
     with pipeline.compute.autocast(pipeline.device):
         told = pipeline.argument(condition, noised.x_t)
         output = pipeline.diffusion.ask(network, noised.x_t, noised.level, told)
-    return chosen(pipeline.diffusion, output.float(), noised)
+    return output.float()
 
 
 def losses_of_black(pipeline: Pipeline, network: Network, count: int) -> PerImage:

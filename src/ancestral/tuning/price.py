@@ -12,8 +12,10 @@ from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 from ancestral.compute import time_on
 from ancestral.editing.posterior import linearised
@@ -38,6 +40,9 @@ MOST_SECONDS = 3600.0
 MEMORY_SHARE, DISK_SHARE = 0.5, 0.1
 TRIED_SIDE, TRIED_IMAGES = 32, 4
 """Of the training step that is tried before it is known whether a larger one fits; the side in pixels."""
+
+_KNOWN = WeakKeyDictionary[nn.Module, dict[tuple[object, ...], tuple[float, int]]]()
+"""What calls of a network cost, for whoever keeps it and generates by it again."""
 
 
 class Price(NamedTuple):
@@ -140,7 +145,12 @@ def of_chains(
     at_once, numbers = min(images, pipeline.compute.chunk), pixels or prod(pipeline.latent_shape)
     work, states = images * calls * windows, 4 * numbers * (STATES * at_once + kept * images)
     refuse_more_than_is_free(states, pipeline.device, "generate fewer or smaller images")
-    call_seconds, call_memory = call_cost(pipeline, settings, at_once, work, pull_backs)
+    known = _KNOWN.setdefault(pipeline.network, {})
+    guides = pipeline.weaker is None, pipeline.classify is None
+    of_what = pipeline.compute, settings, guides, at_once, work, pull_backs
+    if of_what not in known:
+        known[of_what] = call_cost(pipeline, settings, at_once, work, pull_backs)
+    call_seconds, call_memory = known[of_what]
     seconds = most_of_one(images, at_once, pipeline.processes.world_size) * calls * windows * call_seconds
     memory = at_once * call_memory * (windows if whole else 1) + states
     return Price(work * (1 + 2 * pull_backs), seconds, memory)

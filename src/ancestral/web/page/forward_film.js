@@ -1,0 +1,38 @@
+/** An image on its way to noise: a few moments beside one another. */
+
+import { show } from "../../share/pictures.js";
+import { h } from "./elements.js";
+import { asBytes } from "./own_image.js";
+import { levelOf } from "./schedule_tables.js";
+
+const MOMENTS = 9;
+
+/** @param {(t: number) => string} [caption] */
+export function forwardFilm(caption = (t) => `t = ${t}`) {
+  const canvases = Array.from({ length: MOMENTS }, () => h("canvas", { role: "img" }));
+  const words = canvases.map(() => h("figcaption"));
+  const element = h("div", { class: "moments" }, ...canvases.map((canvas, i) => h("figure", null, canvas, words[i])));
+  return {
+    element,
+    /**
+     * @param {import("./schedule_tables.js").Table} table @param {Float32Array} x0 @param {Float32Array} eps
+     * @param {number[]} shape
+     */
+    show(table, x0, eps, shape) {
+      const T = table.length - 1;
+      canvases.forEach((canvas, i) => {
+        const t = Math.round((i * T) / (MOMENTS - 1));
+        show(canvas, asBytes(noised(table, t, x0, eps)), shape);
+        canvas.setAttribute("aria-label", `The image at t = ${t}`);
+        words[i].textContent = caption(t);
+      });
+    },
+  };
+}
+
+/** x_t = alpha_t x_0 + sigma_t eps. @param {import("./schedule_tables.js").Table} table @param {number} t
+ * @param {Float32Array} x0 @param {Float32Array} eps */
+export function noised(table, t, x0, eps) {
+  const { alpha, sigma } = levelOf(table, t);
+  return Float64Array.from(x0, (value, i) => alpha * value + sigma * eps[i]);
+}

@@ -1,0 +1,240 @@
+"""The view of drawing, in Chromium: what it draws, compares, restores, and keeps where pages and connections do not."""
+
+import io
+import os
+import shlex
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browsers import Browser, Page
+from browsers.chromium import ChromiumPage
+from browsers.reach import check_reach
+from page_calls import ALERT, STATUS, WALL, begun, ended, fill, give, go, job_of, opened, press, shows, wall
+from PIL import Image, ImageSequence
+from studio_calls import StudioProcess
+
+from ancestral.cli.main import main
+
+DRAW = "#/draw?run=model%3Adigits"
+COMMAND = "document.querySelector('.command code').textContent"
+CAUGHT = """(() => {
+  window.saved = {};
+  HTMLAnchorElement.prototype.click = function () { window.saved.name = this.download; };
+  URL.createObjectURL = (blob) => ((window.saved.blob = blob), "#");
+})()"""
+
+
+def generated(command: str, folder: Path) -> np.ndarray:
+    """The images of a command, (N, H, W), which are files in a folder."""
+    assert main([*shlex.split(command)[1:], "--out", str(folder), "--each"]) == 0
+    files = sorted(folder.glob("seed-*.png"), key=lambda file: int(file.stem.split("-")[1]))
+    return np.stack([np.asarray(Image.open(file).convert("L")) for file in files])
+
+
+def test_a_model_that_comes_along_draws_what_the_command_draws(
+    chromium: Browser, studio: StudioProcess, tmp_path: Path
+) -> None:
+    """Before any run is chosen; and a picture of it, dropped, brings its settings back."""
+    page = opened(chromium, studio, DRAW, "Next seeds")
+    page.wait(f"{COMMAND}.startsWith('ancestral sample')")
+    fill(page, Class="3", Seed="5", Images="5", Sampler="dpm++2m", Steps="6", Guidance="2")
+    page.wait(f"{COMMAND}.includes('--guidance')")
+    command = page.evaluate(COMMAND)
+    job = ended(page, studio, begun(page, "Draw"))
+    assert job["command"] == command
+    images = generated(command, tmp_path)
+    assert (wall(page, 5) == images).all()
+
+    page.evaluate(CAUGHT)
+    page.evaluate(f"document.querySelector('{WALL}').focus()")
+    page.key("ArrowRight")
+    assert "image 2 of 5" in page.evaluate("document.querySelector('.moment').textContent")
+    press(page, "Save image")
+    page.wait("window.saved.blob")
+    content = bytes(page.evaluate("window.saved.blob.arrayBuffer().then((buffer) => [...new Uint8Array(buffer)])"))
+    assert (np.asarray(Image.open(io.BytesIO(content)).convert("L")) == images[1]).all()
+    go(page, DRAW + "&steps=9")
+    page.wait(f"{COMMAND}.includes('--steps 9')")
+    give(page, "#view form", content)
+    page.wait(f"{STATUS}.startsWith('Settings of')")
+    page.wait(f"{COMMAND}.includes('--num-images 1 --seed 6')")
+    assert "dpm++2m" in page.evaluate(COMMAND)
+    ended(page, studio, begun(page, "Draw"))
+    assert (wall(page, 1)[0] == images[1]).all()
+    assert page.complaints == []
+
+
+def test_two_settings_are_compared_on_the_same_seeds(chromium: Browser, studio: StudioProcess) -> None:
+    page = opened(chromium, studio, f"{DRAW}&images=4&steps=4", "Nothing has been drawn yet")
+    fill(page, Compare=True)
+    ended(page, studio, begun(page, "Draw"))
+    page.wait(shows("They are equal, pixel for pixel."))
+    page.evaluate("(() => { const fields = document.querySelectorAll('fieldset select'); fields[0].id ||= 'x'; })()")
+    page.evaluate(
+        "(() => { const field = document.querySelector('fieldset.form select'); field.value = 'heun';"
+        " field.dispatchEvent(new Event('input', { bubbles: true })); })()"
+    )
+    ended(page, studio, begun(page, "Draw"))
+    page.wait(shows("They differ by up to"))
+    seen = {}
+    for mode in ("First", "Other", "Difference", "Wipe"):
+        press(page, mode)
+        seen[mode] = wall(page, 4).astype(int)
+    assert (seen["Difference"] == abs(seen["First"] - seen["Other"])).all() and seen["Difference"].any()
+    assert (seen["Wipe"][..., :4] == seen["First"][..., :4]).all()
+    assert (seen["Wipe"][..., 4:] == seen["Other"][..., 4:]).all()
+    address = page.evaluate("location.hash")
+    again = opened(chromium, studio, address, "They differ by up to")
+    assert (wall(again, 4) == seen["Wipe"]).all()
+
+
+def test_a_film_is_saved(chromium: Browser, studio: StudioProcess) -> None:
+    page = opened(chromium, studio, f"{DRAW}&images=1&steps=4", "Nothing has been drawn yet")
+    fill(page, Keep_every_step=True)
+    ended(page, studio, begun(page, "Draw"))
+    page.evaluate(CAUGHT)
+    for kind, name in (("film", "digits-seed-0-film.png"), ("numbers", "digits-steps.npz"), ("all", "digits-grid.png")):
+        page.evaluate("(() => { delete window.saved.name; })()")
+        press(page, f"Save {kind}")
+        page.wait("window.saved.name")
+        assert page.evaluate("window.saved.name") == name
+        content = page.evaluate("window.saved.blob.arrayBuffer().then((buffer) => [...new Uint8Array(buffer)])")
+        if kind == "film":
+            frames = [
+                np.asarray(each.convert("L")) for each in ImageSequence.Iterator(Image.open(io.BytesIO(bytes(content))))
+            ]
+            assert len(frames) == 5 and (frames[-1][16::32, 16::32] == wall(page, 1)[0]).all()
+        if kind == "numbers":
+            assert np.load(io.BytesIO(bytes(content)))["x_t"].shape == (5, 1, 1, 8, 8)
+
+
+def playwright(page: Page) -> object:
+    assert isinstance(page, ChromiumPage)
+    return page.page
+
+
+def test_what_is_drawn_outlives_its_page_and_its_connection(chromium: Browser, studio: StudioProcess) -> None:
+    """A page without network, one that is loaded anew and one beside it: all have every frame, and the same."""
+    page = opened(chromium, studio, f"{DRAW}&images=16&steps=1000&sampler=ancestral", "Nothing has been drawn yet")
+    job = begun(page, "Draw")
+    page.wait("Number(document.querySelector('.film-bar input').max) > 3")
+    address = page.evaluate("location.hash")
+    reloaded = opened(chromium, studio, address, "step")
+    reloaded.evaluate("location.reload()")
+    playwright(page).context.set_offline(True)
+    before = studio.get(f"/api/jobs/{job}")["frames"]["count"]
+    while studio.get(f"/api/jobs/{job}")["frames"]["count"] < before + 50:
+        pass
+    beside = opened(chromium, studio, DRAW, "step")
+    playwright(page).context.set_offline(False)
+    pages = (page, reloaded, beside)
+    for each in pages:
+        tree = ended(each, studio, job)
+        each.wait(f"document.querySelector('.film-bar input').max === '{tree['frames']['count'] - 1}'", 60)
+        assert job_of(each) == job
+    assert tree["frames"]["count"] == len(tree["frames"]["steps"]) > 500
+    for place in (0, 400, tree["frames"]["count"] - 1):
+        for each in pages:
+            each.evaluate(
+                "(to) => { const slider = document.querySelector('.film-bar input'); slider.value = to;"
+                " slider.dispatchEvent(new Event('input')); }",
+                place,
+            )
+        assert len({wall(each, 16).tobytes() for each in pages}) == 1
+
+
+def test_it_is_stopped_and_another_takes_its_place(chromium: Browser, studio: StudioProcess) -> None:
+    page = opened(chromium, studio, f"{DRAW}&images=16&steps=1000", "Nothing has been drawn yet")
+    first = begun(page, "Draw")
+    page.wait("Number(document.querySelector('.film-bar input').max) > 3")
+    second = begun(page, "Draw")
+    page.wait("Number(document.querySelector('.film-bar input').max) > 3")
+    began = page.evaluate("performance.now()")
+    press(page, "Stop")
+    page.wait(
+        "![...document.querySelectorAll('main button')].some((each) => each.textContent === 'Stop' && each.checkVisibility())"
+    )
+    assert page.evaluate("performance.now()") - began < 5000
+    states = [studio.get(f"/api/jobs/{job}")["state"] for job in (first, second)]
+    assert states == ["stopped", "stopped"]
+
+
+def worker_of(studio: StudioProcess) -> int:
+    """The process that generates images for a studio."""
+    for found in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((found / "stat").read_text().rpartition(") ")[2].split()[1])
+            if parent == studio.process.pid and b"ancestral.web.worker" in (found / "cmdline").read_bytes():
+                return int(found.name)
+        except FileNotFoundError:
+            continue
+    raise AssertionError("a worker")
+
+
+def test_the_death_of_what_draws_is_told_and_the_next_drawing_works(chromium: Browser, studio: StudioProcess) -> None:
+    page = opened(chromium, studio, f"{DRAW}&images=16&steps=1000", "Nothing has been drawn yet")
+    begun(page, "Draw")
+    page.wait("Number(document.querySelector('.film-bar input').max) > 3")
+    os.kill(worker_of(studio), signal.SIGKILL)
+    died = time.monotonic()
+    page.wait(f"{ALERT}.includes('process')")
+    assert time.monotonic() - died < 5
+    fill(page, Steps="3", Images="1")
+    job = begun(page, "Draw")
+    assert ended(page, studio, job)["state"] == "done"
+
+
+def test_the_first_frame_is_there_at_once(chromium: Browser, studio: StudioProcess) -> None:
+    page = opened(chromium, studio, f"{DRAW}&images=16&steps=50", "Nothing has been drawn yet")
+    ended(page, studio, begun(page, "Draw"))  # by now the network is loaded
+    taken = []
+    for seed in range(1, 4):
+        fill(page, Seed=str(seed))
+        taken.append(
+            page.evaluate(
+                """async () => {
+              const slider = document.querySelector(".film-bar input"), begun = performance.now();
+              [...document.querySelectorAll("main button")].find((each) => each.textContent === "Draw").click();
+              while (slider.max === "50") await new Promise(requestAnimationFrame);
+              return performance.now() - begun;
+            }"""
+            )
+        )
+        page.wait("document.querySelector('.film-bar input').max === '50'")
+    print(f"first frames after {[round(each) for each in taken]} ms")
+    assert min(taken) < 2000, taken
+
+
+def test_stored_settings_are_those_of_the_address(chromium: Browser, studio: StudioProcess) -> None:
+    page = opened(
+        chromium,
+        studio,
+        f"{DRAW}&seed=9223372036854775800&images=2&guidance=3&guidance_from=0.3&guidance_to=3",
+        "Away from",
+    )
+    page.wait(f"{COMMAND}.includes('--seed 9223372036854775800') && {COMMAND}.includes('--guidance_interval 0.3 3')")
+    fill(page, Eta="7")
+    page.wait("document.querySelector('main .fault:not([hidden])')?.textContent")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [(s, w) for s in ("light", "dark") for w in (320, 390, 1200)])
+def test_the_views_of_images_are_within_reach_of_everybody(
+    scheme: str, width: int, chromium: Browser, studio: StudioProcess
+) -> None:
+    page = opened(chromium, studio, f"{DRAW}&images=4&steps=3", "Next seeds")
+    page.dark(scheme == "dark")
+    page.resize(width, 800)
+    job = begun(page, "Draw")
+    ended(page, studio, job)
+    fill(page, Compare=True, Guidance="2")
+    check_reach(page, width)
+    go(page, f"#/trajectory?run=model%3Adigits&job={job}")
+    page.wait(shows("The chosen pixel"))
+    check_reach(page, width)
+    go(page, f"#/edit?run=model%3Adigits&of={job}&image=1")
+    page.wait(shows("A box by numbers"))
+    check_reach(page, width)
+    assert page.complaints == []
