@@ -118,7 +118,7 @@ def test_a_point_is_dragged_within_a_frame(chromium: Browser, studio: StudioProc
     page = designing(chromium, studio)
     page.evaluate("performance.clearMeasures()")
     before = page.evaluate(VALUES)
-    page.evaluate(f"{HANDLES}[4].scrollIntoView({{ block: 'center' }})")
+    page.evaluate(f"{HANDLES}[4].scrollIntoView({{ block: 'center', behavior: 'instant' }})")
     x, y = page.evaluate(
         f"(({{ left, top }}) => [Math.round(left + 7), Math.round(top + 7)])({HANDLES}[4].getBoundingClientRect())"
     )
@@ -130,10 +130,9 @@ def test_a_point_is_dragged_within_a_frame(chromium: Browser, studio: StudioProc
     taken = sorted(page.evaluate(REDRAWS))
     assert len(taken) >= 5 and taken[len(taken) // 4] < 16, taken  # the machine may be busy with other things
     page.wait("location.hash.includes('name=points')")
-    page.evaluate("location.reload()")
-    page.wait(SETTLED)
-    page.wait(f"Math.abs({VALUES}[4] - {after[4]}) < 0.01")
-    assert page.complaints == []
+    again = designing(chromium, studio, page.evaluate("location.hash.slice('#/schedule'.length)"))
+    again.wait(f"Math.abs({VALUES}[4] - {after[4]}) < 0.01")
+    assert [*page.complaints, *again.complaints] == []
 
 
 def test_points_are_moved_by_keys_and_numbers_and_keep_falling(chromium: Browser, studio: StudioProcess) -> None:

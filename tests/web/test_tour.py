@@ -87,7 +87,7 @@ def test_noise_and_the_posterior_are_those_of_python(touring: Page, studio: Stud
     before = touring.evaluate(NUMBERS)
     touring.evaluate("document.querySelector('.layers canvas').focus()")
     touring.key("ArrowDown")
-    touring.wait(f"JSON.stringify({NUMBERS}) !== {json.dumps(json.dumps(before))}")
+    touring.wait(f"JSON.stringify({NUMBERS}) !== {json.dumps(json.dumps(before, separators=(',', ':')))}")
     touring.wait(f"location.hash.includes('y={ROW + 1}')")
     touring.evaluate(FILL, {"Earlier timestep": "0"})
     touring.wait(shows("At s = 0 it is the image's own"))
@@ -151,10 +151,20 @@ def test_the_chain_leads_to_a_step_and_from_what_was_drawn(touring: Page, studio
     assert touring.complaints == []
 
 
-def test_the_run_generates_an_image_for_the_tour(touring: Page) -> None:
+def test_the_run_gives_an_image_which_the_address_keeps(
+    touring: Page, chromium: Browser, studio: StudioProcess
+) -> None:
+    before = touring.evaluate("location.hash")
     touring.click(".own-image button")
     touring.wait(shows("Generated from the seed 0: 0"), 60)
-    assert touring.complaints == []
+    touring.wait(f"location.hash !== {json.dumps(before)} && location.hash.includes('classes=0')")
+    touring.click(".own-image button:nth-of-type(2)")
+    touring.wait(shows("Held-out image 0: "), 60)
+    touring.wait("!location.hash.includes('classes=0')")
+    numbers, kept = touring.evaluate(NUMBERS), touring.evaluate("location.hash")
+    again = opened(chromium, studio, kept)
+    again.wait(f"JSON.stringify({NUMBERS}) === {json.dumps(json.dumps(numbers, separators=(',', ':')))}")
+    assert [*touring.complaints, *again.complaints] == []
 
 
 @pytest.mark.parametrize(("scheme", "width"), [(s, w) for s in ("light", "dark") for w in (320, 390, 1200)])

@@ -65,14 +65,19 @@ function designer({ root, go }, params, details) {
   const known = select("Stored before", [{ value: "", label: "choose one" }], "", { change: (id) => id && open(stored.get(id)) });
   const editor = curveEditor(draw), film = forwardFilm(), box = commandBox(), wrong = h("p", { class: "fault", role: "status" });
   const shape = /** @type {import("./own_image.js").Shape} */ (details?.shape ?? [3, SIDE, SIDE]);
-  const image = ownImage(shape, redraw, { run: details?.usable ? details.id : undefined, view: "schedule" }), eps = noiseOf("0", shape);
+  let own = params.own ?? "";
+  const image = ownImage(shape, redraw, {
+    ...{ view: "schedule", run: details?.usable ? details.id : undefined, known: own, hasData: details?.kind === "run" },
+    kept: (id) => ((own = id), remember()),
+  });
+  const eps = noiseOf("0", shape);
   const numbers = h("div", { class: "fields" }), asNumbers = h("details", { class: "numbers", ontoggle: showNumbers }, h("summary", null, "The points as numbers"), numbers);
-  const curves = h("div", { class: "charts" }), signal = chart("Share of the signal", "ᾱ"), noise = chart("Variance of each step", "β");
+  const curves = h("div", { class: "charts" }), signal = chart("Share of the signal", "ᾱ"), noise = chart("Variance of each step", "β", true);
   const stored = /** @type {Map<string, Schedule>} */ (new Map());
   let points = /** @type {Point[]} */ ([]), table = /** @type {Table} */ (tableOf({ name: "cosine", num_timesteps: 1000 }));
   let asked = 0, timer = 0, exact = /** @type {Schedule | null} */ (null); // a table that was opened, until it is changed
 
-  root.append(h("div", { class: "desk" },
+  root.append(h("div", { class: "bench noise" },
     h("form", { "aria-label": "The schedule", onsubmit: (/** @type {Event} */ event) => event.preventDefault() },
       fields.name.element,
       h("div", { class: "pair two" }, ...Object.values(options).map((each) => each.element)),
@@ -96,12 +101,12 @@ function designer({ root, go }, params, details) {
     ),
   ));
 
-  /** @param {string} title @param {string} label */
-  function chart(title, label) {
+  /** @param {string} title @param {string} label @param {boolean} [log] */
+  function chart(title, label, log) {
     const section = h("section", { "aria-label": title }, h("h2", null, title));
     curves.append(section);
-    const made = lineChart(section, { title, series: [], x: { label: "t" }, y: { label }, height: 200 });
-    return { ...made, draw: (/** @type {number[]} */ x, /** @type {number[]} */ y) => made.update({ title, series: [{ name: label, x, y }], x: { label: "t" }, y: { label }, height: 200 }) };
+    const made = lineChart(section, { title, series: [], x: { label: "t" }, y: { label, log }, height: 200 });
+    return { ...made, draw: (/** @type {number[]} */ x, /** @type {number[]} */ y) => made.update({ title, series: [{ name: label, x, y }], x: { label: "t" }, y: { label, log }, height: 200 }) };
   }
 
   /** The settings that the fields say; null: the points say it. @returns {Schedule | null} */
@@ -208,6 +213,7 @@ function designer({ root, go }, params, details) {
   function remember() {
     const kept = /** @type {Params} */ ({ name: fields.name.value, T: String(fields.T.value), grid: fields.grid.value, steps: String(fields.steps.value) });
     if (details) kept.run = details.id;
+    if (own) kept.own = own;
     if (fields.zero.value) kept.zero = "1";
     if (fields.name.value === OWN) kept.points = points.map((each) => each.map((value) => Number(value.toFixed(4))).join(":")).join(",");
     else for (const each of Object.keys(NAMED[fields.name.value].options)) kept[each] = String(options[each].value);
