@@ -15,11 +15,12 @@ import { fetchFrames, imageOf, startJob, watch } from "./job.js";
  * @property {string} [run] that can generate one
  * @property {boolean} [hasData] whether the run has images that it was not trained on
  * @property {string} [known] what the server calls the image to begin with
- * @property {(id: string, told: string) => void} [kept] is told what the server calls another image, and its class
+ * @property {(id: string) => void} [kept] is told what the server calls another image
  */
 /**
  * @param {Shape} shape of what it is fitted to
- * @param {() => void} changed called when there is another image
+ * @param {(told: string | null) => void} changed called when there is another image, with its class or "", or null where
+ *   the address has named it
  * @param {Sources} sources
  */
 export function ownImage(shape, changed, { view, run, hasData, known, kept }) {
@@ -33,11 +34,11 @@ export function ownImage(shape, changed, { view, run, hasData, known, kept }) {
   /** @param {Uint8Array} other @param {string} said @param {string} [told] its class */
   function set(other, said, told = "") {
     if (closed) return;
-    pixels = other;
+    const own = (pixels = other);
     sent = x0 = null;
     words.textContent = said;
-    changed();
-    if (kept) send().then((id) => kept(id, told), fail);
+    changed(told);
+    if (kept) send().then((id) => own === pixels && !closed && kept(id), fail);
   }
 
   /** The id that it has on the server, which is told it at the first call. @returns {Promise<string>} */
@@ -88,7 +89,7 @@ export function ownImage(shape, changed, { view, run, hasData, known, kept }) {
     blob(`/api/uploads/${known}.png`).then((file) => opened(file, shape)).then((found) => {
       if (closed) return;
       [pixels, x0, sent] = [found, null, Promise.resolve(known)];
-      changed();
+      changed(null);
     }, () => (words.textContent = "The image of the address is no longer there."));
   }
   return {

@@ -62,9 +62,9 @@ function tour(place, details, first) {
   }
   const [channels, height, width] = details.shape, T = details.num_timesteps, table = tableOf(details.schedule);
   let params = first, timer = 0, open = -1, station = /** @type {Station | null} */ (null), drawn = "", eps = /** @type {Float32Array} */ (new Float32Array());
-  const image = ownImage(details.shape, () => (showPicture(), station?.update()), {
+  const image = ownImage(details.shape, showImage, {
     ...{ view: "tour", run: details.id, known: first.own, hasData: place.run()?.kind === "run" },
-    kept: (own, told) => change({ own, classes: told && asAsked(told) }),
+    kept: (own) => change({ own }),
   });
   const cursor = pixelCursor(() => change({ x: String(cursor.at[0]), y: String(cursor.at[1]) }));
   const fields = {
@@ -118,6 +118,13 @@ function tour(place, details, first) {
     station?.update();
     clearTimeout(timer);
     timer = setTimeout(() => go("tour", params, { replace: true }), REMEMBERED);
+  }
+
+  /** @param {string | null} told its class; null: as it was */
+  function showImage(told) {
+    showPicture();
+    if (told === null) station?.update();
+    else change({ own: "", classes: told && asAsked(told) });
   }
 
   function showPicture() {
