@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from browsers import Browser, Page
+from browsers.reach import check_reach
 from PIL import Image, ImageSequence
 from pipelines import SMALL, answering, untrained
 
@@ -333,23 +334,6 @@ def test_the_page_is_within_reach_in_every_browser(each_browser: Browser, tmp_pa
     shown.resize(390, 800)
     result(shown)
     check_reach(shown, 390)
-
-
-def check_reach(shown: Page, width: int) -> None:
-    """By axe-core's rules of WCAG 2.2 AA; nothing is wider than the window, and the keyboard comes to all that there is
-    to press."""
-    assert shown.axe() == []
-    assert shown.evaluate("document.documentElement.scrollWidth") <= width
-    there = shown.evaluate(
-        "[...document.querySelectorAll('button, input, select, textarea, [tabindex]')]"
-        ".filter((each) => each.checkVisibility() && !each.disabled && each.type !== 'radio').length"
-    )
-    shown.evaluate("(() => { document.activeElement.blur(); window.reached = new Set(); })()")
-    for _ in range(there + 3):
-        shown.key("Tab")
-        shown.evaluate("(() => { window.reached.add(document.activeElement); })()")
-    reached = "[...window.reached].filter((each) => each.type !== 'radio' && each !== document.body).length"
-    assert shown.evaluate(reached) == there
 
 
 def test_nothing_is_said_of_who_made_it_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

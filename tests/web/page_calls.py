@@ -50,8 +50,8 @@ def shows(words: str) -> str:
     return f"document.querySelector('main').textContent.includes({json.dumps(words)})"
 
 
-def can_press(words: str) -> str:
-    """Whether there is a button to press, as an expression."""
+def has_button(words: str) -> str:
+    """Whether there is one to press, as an expression."""
     there = f"each.textContent === {json.dumps(words)} && each.checkVisibility() && !each.disabled"
     return f"[...document.querySelectorAll('main button')].some((each) => {there})"
 
@@ -86,9 +86,9 @@ def give(page: Page, place: str, content: bytes, name: str = "a.png") -> None:
 
 def begun(page: Page, words: str) -> str:
     """Presses what begins a job; its id, once the address has it."""
-    before = page.evaluate(JOB)
+    before, alert = page.evaluate(f"[{JOB}, {ALERT}]")
     press(page, words)
-    page.wait(f"{JOB} !== {json.dumps(before)} || !document.querySelector('#alert').hidden")
+    page.wait(f"{JOB} !== {json.dumps(before)} || ![{json.dumps(alert)}, ''].includes({ALERT})")
     assert page.evaluate(ALERT) == ""
     return job_of(page)
 
@@ -102,13 +102,16 @@ def job_of(page: Page) -> str:
 
 def ended(page: Page, studio: StudioProcess, job: str) -> dict[str, Any]:
     """A job once it has ended, and the page shows all of it."""
-    page.wait(f"document.querySelector('.film-view .moment')?.textContent.includes('after') || ({ALERT})")
+    page.wait(f"['Drawn', 'Generated'].includes({STATUS}) || ({ALERT})", 60)
     assert page.evaluate(ALERT) == ""
     tree = studio.get(f"/api/jobs/{job}")
-    while tree["state"] in ("queued", "starting", "running", "stopping"):
-        tree = studio.get(f"/api/jobs/{job}")
     assert tree["state"] == "done", tree["why"]
     return tree
+
+
+def complaints(page: Page) -> list[str]:
+    """What a page complains of, beside what tests do in it: they read canvases."""
+    return [each for each in page.complaints if "willReadFrequently" not in each]
 
 
 def canvas(page: Page, place: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from browsers import Browser, Page
 from browsers.reach import check_reach
-from page_calls import can_press, fill, opened, press, shows
+from page_calls import fill, has_button, opened, press, shows
 from studio_calls import StudioProcess
 
 from ancestral import migrations
@@ -103,14 +103,14 @@ def test_a_measurement_is_found_again_and_stopped(chromium: Browser, studio: Stu
     fill(page, Images=100000)
     page.wait(shows("--images 100000"))
     press(page, "Measure")
-    page.wait(can_press("Stop"))
+    page.wait(has_button("Stop"))
     again = opened(chromium, studio, f"#/numbers?run={measured}", "Fréchet distance ↓")
     with_open_form(again, "evaluation")
-    again.wait(can_press("Stop"))
+    again.wait(has_button("Stop"))
     press(again, "Stop")
     for each in (page, again):
         each.wait("document.querySelector('main form > [role=status]').textContent.startsWith('stopped')")
-        each.wait(can_press("Measure"))
+        each.wait(has_button("Measure"))
 
 
 def test_a_row_of_a_sweep_becomes_how_the_run_generates(

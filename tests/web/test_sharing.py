@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from browsers import Browser, Page
 from browsers.reach import check_reach
-from page_calls import can_press, fill, opened, press, shows
+from page_calls import fill, has_button, opened, press, shows
 from studio_calls import StudioProcess
 
 from ancestral.jobs.export import ExportSettings, export
@@ -35,14 +35,14 @@ def section(chromium: Browser, studio: StudioProcess, name: str, words: str) -> 
     """The page with one of the view's forms alone, in which what is saved is kept."""
     page = opened(chromium, studio, "#/share?run=tiny", "Write the page")
     page.evaluate(ALONE, name)
-    page.wait(can_press(words))
+    page.wait(has_button(words))
     return page
 
 
 def saved(page: Page, words: str, file: str) -> str:
     """Presses what writes a file, saves it; the digest of what was saved."""
     press(page, words)
-    page.wait(can_press(f"Save {file}"), 60)
+    page.wait(has_button(f"Save {file}"), 60)
     press(page, f"Save {file}")
     page.wait("window.saved")
     return str(page.evaluate(DIGEST))
@@ -106,7 +106,7 @@ def test_without_onnx_the_page_says_what_is_missing(chromium: Browser, studio: S
       location.hash = "#/share?run=tiny";
     })()""")
     page.wait(shows("pip install 'ancestral[onnxruntime]'"))
-    assert not page.evaluate(can_press("Write ONNX"))
+    assert not page.evaluate(has_button("Write ONNX"))
 
 
 def test_the_folder_of_diffusers_is_named_from_the_studio(chromium: Browser, studio: StudioProcess) -> None:
@@ -121,5 +121,5 @@ def test_sharing_is_within_reach_of_everybody(
     page = opened(chromium, studio, "#/share?run=tiny", "Write the page")
     page.dark(scheme == "dark")
     page.resize(width, 800)
-    page.wait(can_press("Write the page"))
+    page.wait(has_button("Write the page"))
     check_reach(page, width)

@@ -8,7 +8,10 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from studio_calls import SECONDS, opened_studio
 from test_jobs import following, workers
 
@@ -59,16 +62,36 @@ def test_pipelines_are_kept_while_their_files_are_the_same(tiny: Path, tmp_path:
     assert [json.loads(line)["event"] for line in write.getvalue().splitlines()] == ["loading"] * 5
 
 
+@pytest.mark.parametrize("one_thread", [False, True])
+def test_a_training_is_left_the_other_cores(tiny: Path, one_thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ancestral.compute.TORCHS_THREADS", 3)
+    worker, before = Worker(io.BytesIO(), io.BytesIO()), torch.get_num_threads()
+    worker.one_thread = one_thread
+    try:
+        worker.load(tiny, "cpu", None, None)
+        assert torch.get_num_threads() == (1 if one_thread else 3)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_workers_end_with_the_studio_however_it_ends(tiny: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny, tmp_path / "tiny")
-    with opened_studio(tmp_path) as studio, following(studio) as told:
+    shutil.copytree(tiny, tmp_path / "runs" / "tiny")
+    (tmp_path / "data").mkdir()
+    for i in range(6):
+        Image.fromarray(np.full((8, 8), 40 * i, np.uint8)).save(tmp_path / "data" / f"{i}.png")
+    with opened_studio(tmp_path / "runs", "--data", tmp_path / "data") as studio, following(studio) as told:
+        (data,) = studio.get("/api/state")["data"]
+        job = told.end(told.begin("check", {"data": data["id"]})).job
+        assert job["command"] == f"ancestral data check {tmp_path / 'data'}" and job["result"]["num_images"] == 6
+        assert job["result"]["recipe"]["command"].startswith("ancestral train ")
         told.until(told.begin(settings={"sampling": {"steps": 1000}}), "frame")
-        (process,) = workers(studio)
+        processes = workers(studio)
+        assert len(processes) == 2
         studio.process.send_signal(signal.SIGKILL)
         for _ in told.events:
             pass
     end = time.monotonic() + SECONDS
-    while is_running(process):
+    while any(map(is_running, processes)):
         assert time.monotonic() < end, "it goes on"
 
 

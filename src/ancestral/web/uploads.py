@@ -10,7 +10,7 @@ from typing import Any
 
 from ancestral.errors import InputError
 from ancestral.web.library import UnknownId
-from ancestral.web.workers import DECODES, Worker, WorkerGone
+from ancestral.web.workers import DECODES, WorkerGone, WorkerProcess
 
 MOST_KEPT, MOST_BYTES = 128, 2**29
 SECONDS = 30
@@ -23,7 +23,7 @@ class Uploads:
         self.folder = folder
         self.told = dict[str, dict[str, Any]]()
         self.decoding = asyncio.Lock()
-        self.decoder: Worker | None = None
+        self.decoder: WorkerProcess | None = None
 
     async def add(self, content: bytes) -> dict[str, Any]:
         """Keeps an image, and says what it is; InputError where it is none."""
@@ -66,7 +66,7 @@ class Uploads:
         """What the image is, once it is written as PNG, or `why` it is none."""
         try:
             if self.decoder is None:
-                self.decoder = await Worker.started(DECODES)
+                self.decoder = await WorkerProcess.started(DECODES)
             self.decoder.send({"given": str(given), "kept": str(kept)})
             said = await asyncio.wait_for(self.decoder.message(), SECONDS)
         except (TimeoutError, WorkerGone):

@@ -11,14 +11,14 @@ from typing import Any
 COMPUTES, DECODES = "ancestral.web.worker", "ancestral.web.decoder"
 MOST_BYTES = 2**26  # of a message
 SECONDS_TO_END = 2.0
-Message = dict[str, Any]
+WorkerMessage = dict[str, Any]
 
 
 class WorkerGone(Exception):
     """How a process ended before it was ready."""
 
 
-class Worker:
+class WorkerProcess:
     """One process, which does one job at a time; it ends when its input does."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -27,7 +27,7 @@ class Worker:
         self.input, self.output = process.stdin, process.stdout
 
     @classmethod
-    async def started(cls, module: str = COMPUTES, nice: int = 0) -> "Worker":
+    async def started(cls, module: str = COMPUTES, nice: int = 0) -> "WorkerProcess":
         """One that runs a module and has loaded what that needs; WorkerGone where it ended before."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", module),
@@ -51,12 +51,12 @@ class Worker:
     def is_alive(self) -> bool:
         return self.process.returncode is None
 
-    def send(self, message: Message) -> None:
+    def send(self, message: WorkerMessage) -> None:
         """Tells it something, unless it is gone, which its messages' end says."""
         with suppress(OSError):
             self.input.write(json.dumps(message).encode() + b"\n")
 
-    async def message(self) -> Message | None:
+    async def message(self) -> WorkerMessage | None:
         """What it says next; None: it is gone."""
         with suppress(ValueError):  # a line cut off, or one without an end
             if line := await self.output.readline():

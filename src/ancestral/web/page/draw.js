@@ -102,7 +102,7 @@ function drawing({ root, go }, details, first) {
   const stage = h("section", { "aria-label": "What was drawn" }, nothing, both, shown.element,
     h("div", { class: "actions" }, ...Object.values(keep), follow, edit),
   );
-  root.append(h("div", { class: "bench" }, form, stage));
+  root.append(h("div", { class: "desk" }, form, stage));
   const leave = [
     on(root, "dragover", (event) => event.preventDefault()),
     on(root, "drop", (event) => (event.preventDefault(), restore(event.dataTransfer.files[0]))),
@@ -113,6 +113,7 @@ function drawing({ root, go }, details, first) {
     event?.preventDefault();
     if (!form.reportValidity()) return;
     start.disabled = true;
+    say("");
     try {
       const befores = asked.compare ? ["", OTHER] : [""], begun = /** @type {Params} */ ({ job: "", [`${OTHER}job`]: "" });
       for (const [i, before] of befores.entries()) {
@@ -152,8 +153,7 @@ function drawing({ root, go }, details, first) {
     try {
       const { recipe } = await upload(given);
       if (!recipe) throw new Error(`expected a PNG that says how it was generated, got ${given.name}; choose one that was saved here`);
-      const { settings, classes, prompt, attributes } = recipe, seeds = recipe.seeds ?? 1;
-      const told = askedOf(run, { seed: recipe.seed, num_images: seeds, classes, prompt, attributes, sampling: settings });
+      const { settings: sampling, ...shared } = recipe, told = askedOf(run, { ...shared, sampling });
       fail("");
       ask({ ...told, job: asked.job ?? "" });
       say(`Settings of ${given.name}`);

@@ -66,7 +66,7 @@ function editing({ root, go }, details, first) {
   const kept = h("p", { role: "status" }), nothing = h("p", { class: "soft" }, "Nothing has been generated yet.");
   const keep = button("Save image", saveImage), again = button("Edit this one", takeResult);
   const results = h("section", { "aria-label": "Results" }, h("h2", null, "Results"), nothing, shown.element, kept, h("div", { class: "actions" }, keep, again));
-  root.append(tabs, about, h("div", { class: "bench" }, form, h("div", { class: "pictures" }, given, results)));
+  root.append(tabs, about, h("div", { class: "desk" }, form, h("div", { class: "pictures" }, given, results)));
   const leave = [
     on(root, "dragover", (event) => event.preventDefault()),
     on(root, "drop", (event) => (event.preventDefault(), open(event.dataTransfer.files[0]))),
@@ -110,6 +110,7 @@ function editing({ root, go }, details, first) {
     event.preventDefault();
     if (!form.reportValidity()) return;
     start.disabled = true;
+    say("");
     try {
       const there = (known = await sent()), { id } = await startJob(bodyOf(there)), [source] = sources;
       used = source ? { source, painted: there.painted, job: id } : null;
@@ -186,7 +187,7 @@ function editing({ root, go }, details, first) {
   async function saveImage() {
     const pixels = film?.image(shown.position, shown.which, shown.chosen);
     if (!film || !pixels) return;
-    const name = `${task}-seed-`, own = film.job?.files.findIndex((each) => each.name.includes(name)) ?? -1;
+    const name = new RegExp(`^${task}-(\\d+-)?(seed|point|again)`), own = film.job?.files.findIndex((each) => name.test(each.name)) ?? -1;
     const isLast = shown.position >= film.length - 1;
     if (isLast && own >= 0) return download(`/api/jobs/${film.id}/files/${own + shown.chosen}`, `${details.name}-${task}-${shown.chosen}.png`);
     save(await asFile(pixels, film.shape), `${details.name}-${task}.png`);

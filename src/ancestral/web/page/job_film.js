@@ -19,11 +19,12 @@ export class JobFilm {
   stale = new Set();
   isFetching = false;
   isClosed = false;
+  hasEnded = false;
 
   /**
    * @param {string} id
    * @param {{changed: () => void, progress?: (job: Job) => void, ended?: (job: Job) => void,
-   *   lost?: (fault: unknown) => void}} told `changed`: there are more steps
+   *   lost?: (fault: unknown) => void}} told `changed`: there are more steps; `ended`: all of them are here
    */
   constructor(id, told) {
     this.id = id;
@@ -40,7 +41,10 @@ export class JobFilm {
         if (i < this.steps.length) this.stale.add(i);
         this.grow(i + 1);
       },
-      done: (job) => told.ended?.(job),
+      done: () => {
+        this.hasEnded = true;
+        this.grow(0);
+      },
       lost: told.lost,
     });
     const again = subscribe(["connection"], () => this.grow(0));
@@ -64,6 +68,9 @@ export class JobFilm {
     } finally {
       this.isFetching = false;
     }
+    if (!this.hasEnded || this.isClosed || this.steps.length < this.there || !this.job) return;
+    this.hasEnded = false; // is told once
+    this.told.ended?.(this.job);
   }
 
   async fetchSome() {
