@@ -46,7 +46,7 @@ from ancestral.training.loss import LOSSES, level_of, output_at, weighting_of
 from ancestral.tuning.price import of_chains
 from ancestral.viz import pictures
 
-Numbers = list[float]
+PixelNumbers = list[float]
 """Of one pixel: a number for each channel."""
 
 
@@ -210,9 +210,9 @@ class Pixel(NamedTuple):
             raise InputError(f"expected --pixel ROW,COLUMN of at most {height - 1},{width - 1}, got {row},{column}")
         return cls(row, column)
 
-    def __call__(self, x: Data) -> Numbers:
+    def __call__(self, x: Data) -> PixelNumbers:
         """Its numbers in x, (1, C, h, w)."""
-        numbers: Numbers = x[0, :, self.row, self.column].double().tolist()
+        numbers: PixelNumbers = x[0, :, self.row, self.column].double().tolist()
         return numbers
 
 

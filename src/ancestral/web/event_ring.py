@@ -20,7 +20,7 @@ SUBJECTS = {"frame": "job", "job": "id", "run": "id", "worker": "run"}
 """Events of which a newer one about the same thing says all, and the field that names the thing."""
 
 
-class Event(NamedTuple):
+class RingEvent(NamedTuple):
     id: int
     subject: Hashable  # None: it stands for itself
     text: bytes  # as it is sent
@@ -32,7 +32,7 @@ class EventRing:
     def __init__(self, most: int = MOST_EVENTS) -> None:
         self.most, self.closed = most, False
         self.last = self.forgotten = int(time.time() * 1000)  # the newest event, and the newest that is no longer here
-        self.events: list[Event] = []
+        self.events: list[RingEvent] = []
         self.waiting: set[asyncio.Event] = set()
 
     def publish(self, name: str, data: dict[str, Any]) -> None:
@@ -43,12 +43,12 @@ class EventRing:
             over = {("frame", data["id"]), ("job", data["id"])}
             self.events = [event for event in self.events if event.subject not in over]
         self.last += 1
-        self.events.append(Event(self.last, subject, encoded(self.last, name, data)))
+        self.events.append(RingEvent(self.last, subject, encoded(self.last, name, data)))
         if len(self.events) > self.most:
             self._forget()
         self._wake()
 
-    def since(self, number: int) -> Sequence[Event] | None:
+    def since(self, number: int) -> Sequence[RingEvent] | None:
         """All that came after an event; None: nobody knows any more what that was."""
         if not self.forgotten <= number <= self.last:
             return None
@@ -83,7 +83,7 @@ class EventRing:
             del self.events[:over]
 
 
-def newest(events: Sequence[Event]) -> list[Event]:
+def newest(events: Sequence[RingEvent]) -> list[RingEvent]:
     """Without those of which a later one says as much."""
     last = {event.subject: event.id for event in events}
     return [event for event in events if event.subject is None or last[event.subject] == event.id]

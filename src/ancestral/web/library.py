@@ -43,7 +43,7 @@ class Found(NamedTuple):
         return within(self.path, *parts)
 
 
-class Listing(NamedTuple):
+class ScannedFolder(NamedTuple):
     """A folder as it was when its time of change was this: what it is, and the folders in it."""
 
     changed: int
@@ -56,7 +56,7 @@ class Library:
 
     def __init__(self, folder: Path, data: Sequence[Path]) -> None:
         self.folder, self.roots = folder, tuple(data)
-        self.listings: dict[Path, Listing] = {}
+        self.listings: dict[Path, ScannedFolder] = {}
         self.runs: dict[str, Found] = {}
         self.models = {f"model:{name}": Found(f"model:{name}", path, "model", name) for name, path in models().items()}
         self.scan()
@@ -113,7 +113,7 @@ class Library:
             for name in listing.folders:
                 yield from self._below(folder / name, depth - 1)
 
-    def _listing(self, folder: Path) -> Listing | None:
+    def _listing(self, folder: Path) -> ScannedFolder | None:
         """What lies in a folder; None: it cannot be read."""
         try:
             changed = folder.stat().st_mtime_ns
@@ -125,7 +125,7 @@ class Library:
         except OSError:
             return None
         folders = sorted(name for name, is_folder in seen if is_folder and not name.startswith("."))
-        made = Listing(changed, kind_by_names(folder, {name for name, _ in seen}), tuple(folders))
+        made = ScannedFolder(changed, kind_by_names(folder, {name for name, _ in seen}), tuple(folders))
         if time.time_ns() - changed > 1e9:  # else it may change again at what the clock calls the same time
             self.listings[folder] = made
         return made

@@ -10,14 +10,14 @@ from ancestral.files import open_regular
 from ancestral.training.logs import MOST_LOG, Record, record_of
 
 
-class Read(NamedTuple):
+class NewRecords(NamedTuple):
     """Records, and the byte after the last of them."""
 
     records: list[Record]
     next: int
 
 
-def read_from(log: Path, start: int) -> Read:
+def read_from(log: Path, start: int) -> NewRecords:
     """What a log holds from a byte on; all of it where it has become shorter than that."""
     with suppress(InputError, OSError), open_regular(log) as file:
         start = 0 if start > os.fstat(file.fileno()).st_size else start
@@ -25,8 +25,8 @@ def read_from(log: Path, start: int) -> Read:
         lines = file.read(MOST_LOG).splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]
         records = [record for line in whole if (record := record_of(line)) is not None]
-        return Read(records, start + sum(map(len, whole)))
-    return Read([], 0)
+        return NewRecords(records, start + sum(map(len, whole)))
+    return NewRecords([], 0)
 
 
 class LogTail:

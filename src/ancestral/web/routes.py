@@ -101,7 +101,7 @@ class RunRoutes:
         except UnknownId:
             if request.path_params["id"] not in self.watcher.seen:
                 raise
-            return answer(log_tail.Read([], 0)._asdict())  # of a run that has logged nothing yet
+            return answer(log_tail.NewRecords([], 0)._asdict())  # of a run that has logged nothing yet
         return answer((await asyncio.to_thread(log_tail.read_from, log, int(start)))._asdict())
 
     async def grid(self, request: Request) -> Response:

@@ -20,7 +20,7 @@ Publish = Callable[[str, dict[str, Any]], None]
 News = list[tuple[str, dict[str, Any]]]
 
 
-class Seen(NamedTuple):
+class LastLook(NamedTuple):
     """A run as it was at the last look."""
 
     mark: tuple[tuple[int, int, int], ...]  # change, size and number of each of its files
@@ -33,7 +33,7 @@ class RunWatcher:
 
     def __init__(self, library: Library, trainings: Trainings, publish: Publish) -> None:
         self.library, self.trainings, self.publish = library, trainings, publish
-        self.seen: dict[str, Seen] = {}
+        self.seen: dict[str, LastLook] = {}
         self.begun: dict[str, Found] = {}  # runs that were asked for and have no folder yet
         self.order = asyncio.Lock()  # what is seen later is published later
         self.look()
@@ -82,7 +82,7 @@ class RunWatcher:
         card = self._card(found)
         tail = before.tail if before else LogTail(found.path / "log.jsonl", from_the_end=found.path.is_dir())
         records = tail.news()
-        self.seen[found.id] = Seen(mark, card, tail)
+        self.seen[found.id] = LastLook(mark, card, tail)
         if before is not None and before.card == card and not records:
             return []
         known = set(before.card["grids"]) if before else set(card["grids"])
