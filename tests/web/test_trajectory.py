@@ -114,8 +114,8 @@ def test_a_pixel_is_followed_and_the_schedule_marks_the_place(page: Page, film: 
     )
     page.wait(shows("As a table"))
     rows = page.evaluate(
-        "[...document.querySelectorAll('section[aria-label=\"The chosen pixel\"] tbody tr')].map((row) => [...row.children]"
-        ".map((each) => Number(each.textContent)))"
+        "[...document.querySelectorAll('section[aria-label=\"The chosen pixel\"] tbody tr')]"
+        ".map((row) => [...row.children].map((each) => Number(each.textContent)))"
     )
     assert rows and all([x, y] == [*film[int(i) - 1, :, 9, 2, 0]] for i, x, y in rows)
 

@@ -76,6 +76,7 @@ function trajectory({ root, go }, details, first) {
     level.textContent = `signal × ${alpha.toFixed(4)}, noise × ${sigma.toFixed(4)}, log-SNR ${snr === null ? "−∞" : snr.toFixed(2)}`;
     const [i, j] = cursor(), at = `column ${i + 1}, row ${j + 1}`;
     pixel.textContent = `${at}: xₜ ${valuesAt(wall.position, "x_t").join(", ")}, x₀ estimate ${valuesAt(wall.position, "x_0").join(", ")} of 255`;
+    tour.hidden = film.job?.kind !== "sample";
     tour.href = address("tour", { run: details.id, job: film.id, image: String(wall.chosen), step: String(wall.position), x: String(i), y: String(j) });
   }
 
