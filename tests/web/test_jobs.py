@@ -226,6 +226,12 @@ def test_what_cannot_be_done_is_refused_in_one_line(studio: StudioProcess, asked
         assert "\n" not in answer.value["error"]
 
 
+def test_what_turns_out_wrong_fails_the_job_in_one_line(told: Following) -> None:
+    ended = told.end(told.begin(settings={"classes": "nobody"}))
+    assert ended.job["state"] == "failed" and ended.job["why"].startswith("expected"), ended.job
+    assert "\n" not in ended.job["why"] and ended.job["files"] == [] and ended.job["frames"] is None
+
+
 def test_what_has_no_such_id_is_not_there(studio: StudioProcess) -> None:
     assert studio.post("/api/jobs", {"kind": "sample", "run": "../tiny", "settings": {}}).status == 404
     for path in ("/api/jobs/x", "/api/jobs/x/frames", "/api/uploads/x.png", "/api/uploads/..%2fx.png"):
