@@ -1,10 +1,12 @@
 """`ancestral studio` as a process: how it starts, where it listens, and how it ends."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,24 +62,13 @@ def test_after_all_it_does_it_has_not_imported_torch(studio: StudioProcess, tmp_
     assert "libtorch" not in mapped and "numpy" not in mapped
 
 
-def test_ctrl_c_ends_it_at_once_with_a_listener_and_trainings_go_on(tmp_path: Path) -> None:
-    """Unless they are to stop, which saves them."""
-    for more, goes_on in (((), True), (("--stop-trainings",), False)):
-        folder = tmp_path / f"runs-{goes_on}"
-        with opened_studio(folder, *more) as studio, studio.events() as events:
-            assert next(events).name == "hello"
-            settings = {**TINY, "training": {**TINY["training"], "steps": 10**6}}
-            assert studio.post("/api/runs", {"name": "a", "preset": "digits", "settings": settings}).status == 200
-            studio.wait("a", lambda card: (card["steps"] or 0) > 0)
-            code, said = studio.stop()
-            assert code == 130 and ("trainings that go on: a" in said) is goes_on and "Traceback" not in said
-            assert [*(folder / "a" / "checkpoints").glob("step-*/manifest.json")] or goes_on
-            assert [event.name for event in events].count("hello") == 0, "the stream has ended"
-
-
-def test_sigterm_ends_it_too(tmp_path: Path) -> None:
-    with opened_studio(tmp_path / "runs") as studio:
-        assert studio.stop(signal.SIGTERM)[0] == 143
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_at_once_though_somebody_listens(number: int, code: int, tmp_path: Path) -> None:
+    with opened_studio(tmp_path / "runs") as studio, studio.events() as events:
+        assert next(events).name == "hello"
+        ended, said = studio.stop(number)
+        assert (ended, said) == (code, "stopping the studio; once more to leave at once\n")
+        assert [*events] == [], "the stream has ended"
 
 
 def test_a_port_that_is_taken_is_another_unless_it_was_asked_for(tmp_path: Path) -> None:
@@ -91,6 +82,30 @@ def test_a_port_that_is_taken_is_another_unless_it_was_asked_for(tmp_path: Path)
     with opened_studio(tmp_path) as first, opened_studio(tmp_path) as second:
         assert first.port != second.port and first.token != second.token
         assert second.ask("GET", "/api/state", headers=first.own_headers()).status == 401
+
+
+def test_a_browser_is_led_to_the_page_by_a_file_that_nobody_else_may_read(tmp_path: Path) -> None:
+    """What stands on a command line, every user of a machine may read: the token is none of it."""
+    browser, shown, folder = tmp_path / "browser", tmp_path / "shown", tmp_path / "runs"
+    browser.write_text(f'#!/bin/sh\necho "$@" > {shown}.new && mv {shown}.new {shown}\n')
+    browser.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ancestral", "studio", str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "BROWSER": str(browser)},
+    )
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    while not shown.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    file = folder / ".studio" / "open.html"
+    assert shown.read_text().strip() == file.resolve().as_uri()
+    assert address in file.read_text() and "#token=" in address and file.stat().st_mode & 0o777 == 0o600
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=SECONDS)
+    assert not file.exists()
 
 
 def test_a_unix_socket_is_its_owners_and_goes_with_the_server(tmp_path: Path) -> None:

@@ -41,7 +41,6 @@ def run(argv: Sequence[str]) -> int:
             tell(address)
 
     with stop_asked("stopping the studio") as asked:
-        ended = serve(job, lambda: asked.signal != 0, begun)
-        if ended.going_on:
-            say(f"trainings that go on: {', '.join(ended.going_on)}; the studio finds them again")
+        if still_trained := serve(job, lambda: asked.signal != 0, begun):
+            say(f"trainings that go on: {', '.join(still_trained)}; the studio finds them again")
         return 128 + asked.signal

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ancestral.training.logs import finite
 
 MOST_EVENTS = 2048
-ENDED = ("done", "stopped", "failed")
+ENDS = ("done", "stopped", "failed")
 """States of a job that change no more."""
 SUBJECTS = {"frame": "job", "job": "id", "run": "id", "worker": "run"}
 """Events of which a newer one about the same thing says all, and the field that names the thing."""
@@ -39,7 +39,7 @@ class EventRing:
         """Tells all listeners, as soon as they listen."""
         replaces = name in SUBJECTS and not data.get("frames")  # which a job tells once
         subject = (name, data.get(SUBJECTS[name])) if replaces else None
-        if name == "job" and data["state"] in ENDED:  # nobody follows it any more
+        if name == "job" and data["state"] in ENDS:  # nobody follows it any more
             over = {("frame", data["id"]), ("job", data["id"])}
             self.events = [event for event in self.events if event.subject not in over]
         self.last += 1

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ancestral.web.event_ring import ENDS
 from ancestral.web.job_kinds import FRAMES, KINDS, JobOrder
 from ancestral.web.library import UnknownId
 from ancestral.web.watching import Publish
@@ -24,7 +25,6 @@ MOST_QUEUED = 32
 MOST_KEPT = 64  # jobs that have ended
 MOST_BYTES = 2**30  # of the frames of all of them
 SECONDS_BETWEEN = 0.1  # events that only say how far a job is
-ENDS = ("done", "stopped", "failed")
 FINAL = (*ENDS, "stopping")
 PATIENCE = 5.0  # seconds that a job has to stop by itself
 NICE = 5  # how far measurements stand back behind what the reader waits for

@@ -1,32 +1,29 @@
 """Starts the studio on a free port with a new token, and ends it: trainings go on, unless they are to stop."""
 
 import asyncio
+import os
 import secrets
 import socket
+import sys
+import threading
 import time
 import webbrowser
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import uvicorn
 
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import cannot_write
+from ancestral.files import cannot_write, writing
 from ancestral.web.app import Studio
 from ancestral.web.guard import hosts_of, hosts_of_socket
 from ancestral.web.settings import PORT, StudioSettings
+from ancestral.web.trainings import PLACE
 
 TOKEN_BYTES = 24
 SECONDS_TO_SAVE = 600.0  # for trainings that are to stop at the end
 SECONDS_TO_END = 2  # for requests that are being answered
-
-
-class Ended(NamedTuple):
-    """The runs whose trainings go on, by their places."""
-
-    going_on: list[str]
 
 
 class Server(uvicorn.Server):
@@ -46,8 +43,9 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def serve(job: StudioSettings, stop: Callable[[], bool], begun: Callable[[str], None]) -> Ended:
-    """Serves the page until `stop`; `begun` is told its address once it is there."""
+def serve(job: StudioSettings, stop: Callable[[], bool], begun: Callable[[str], None]) -> list[str]:
+    """Serves the page until `stop`; `begun` is told its address once it is there. The ids of the runs that are still
+    trained."""
     folder = folder_of(job.folder)
     for root in job.data:
         if not root.is_dir():
@@ -76,16 +74,35 @@ def serve(job: StudioSettings, stop: Callable[[], bool], begun: Callable[[str], 
             timeout_graceful_shutdown=SECONDS_TO_END,
         )
         begun(address)
-        if not job.no_browser and job.socket is None:
-            webbrowser.open(address)
-        try:
-            asyncio.run(Server(config, stop, studio.ring.close).serve([listening]))
-        finally:
-            if job.socket is not None:
-                job.socket.unlink(missing_ok=True)
+        with in_browser(address, folder) if job.socket is None and not job.no_browser else nullcontext():
+            try:
+                asyncio.run(Server(config, stop, studio.ring.close).serve([listening]))
+            finally:
+                if job.socket is not None:
+                    job.socket.unlink(missing_ok=True)
     if job.stop_trainings:
         stop_all(studio)
-    return Ended([*studio.trainings.running()])
+    return studio.trainings.running()
+
+
+@contextmanager
+def in_browser(address: str, folder: Path) -> Iterator[None]:
+    """Opens a page, where there is a screen. The browser is given a file that leads there and that nobody else may
+    read: what stands on a command line, as the address with its token would, every user of a machine can see."""
+    if sys.platform == "linux" and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))):
+        yield
+        return
+    file = folder.resolve() / PLACE / "open.html"
+    with writing(file, "or start it with --no-browser"):
+        file.parent.mkdir(exist_ok=True)
+        file.unlink(missing_ok=True)
+        with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as page:
+            page.write(f'<!doctype html><title>Ancestral</title><meta http-equiv="refresh" content="0;url={address}">')
+    threading.Thread(target=webbrowser.open, args=(file.as_uri(),), daemon=True).start()  # some wait for their end
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def folder_of(folder: Path) -> Path:
