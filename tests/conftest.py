@@ -1,5 +1,6 @@
 """Settings of the whole suite: shapes are checked at run time, torch takes one thread, the data folder is announced."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ def pytest_runtest_setup() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent.name not in LONGEST_FIRST)
+    gc.freeze()  # what torch and the tests have loaded stays: no collection looks through it again
 
 
 @pytest.fixture(autouse=True, scope="session")

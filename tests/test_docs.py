@@ -4,14 +4,13 @@ import ast
 import re
 import runpy
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from standing import Module, forked
 
 from ancestral.cli import main as command_line
 from ancestral.cli import options as cli_options
@@ -184,8 +183,9 @@ def test_settings_named_with_a_flag_exist(page: Path) -> None:
 def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     """In a process of its own: Sphinx's extensions warn of themselves, which is not about the pages."""
     words = ["-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "trees", ROOT / "docs", tmp_path / "html"]
-    built = subprocess.run([sys.executable, "-m", "sphinx", *map(str, words)], capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
+    with forked(Module("sphinx", *words), tmp_path) as built:
+        _, said = built.communicate(timeout=300)
+    assert built.returncode == 0, said
     for page in DOCS.rglob("*.md"):
         assert (tmp_path / "html" / page.relative_to(DOCS).with_suffix(".html")).is_file()
     text = read(tmp_path / "html" / "share.html")

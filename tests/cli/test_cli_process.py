@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -42,35 +43,46 @@ QUICK = {
 LOADED = """
 import json, sys
 from ancestral.cli.main import main
-heavy = {"torch", "matplotlib", "sklearn", "PIL", "numpy"}
-told = {words: (main(words.split()), sorted(heavy & {*sys.modules})) for words in sys.argv[1:]}
-print(json.dumps(told))
+loaded = lambda words: (main(words), [*sys.modules])
+print(json.dumps([loaded(words) for words in json.loads(sys.argv[1])]))
 """
+HEAVY = {"torch", "matplotlib", "sklearn", "PIL", "numpy"}
+
+
+def loaded_by(commands: Sequence[Sequence[str]], folder: Path) -> list[tuple[int, set[str]]]:
+    """Of commands that a new process does in turn: the exit code, and the modules that are loaded after it."""
+    command = [sys.executable, "-c", LOADED, json.dumps(commands)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True)
+    return [(code, {*names}) for code, names in json.loads(done.stdout.splitlines()[-1])]
 
 
 def test_help_and_mistakes_load_nothing_heavy(tmp_path: Path) -> None:
     """torch takes 2 seconds to load; help is to answer within half of one."""
-    command = [sys.executable, "-c", LOADED, *QUICK]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == {words: [code, []] for words, code in QUICK.items()}
+    told = loaded_by([words.split() for words in QUICK], tmp_path)
+    assert {words: (code, HEAVY & names) for words, (code, names) in zip(QUICK, told, strict=True)} == {
+        words: (code, set()) for words, code in QUICK.items()
+    }
 
 
 COMPILER = {"torch._dynamo", "torch._inductor", "sympy"}
-UNUSED = {
-    ("train", "digits", "--training.steps", "1", *TINY): {"sklearn", "scipy", "matplotlib", "torch.onnx", *COMPILER},
-    ("sample", "runs/digits", "--num-images", "1", "--steps", "2"): {"sklearn", "scipy", "torch.onnx", *COMPILER},
-    ("show", "schedule", "--json"): {"sklearn", "scipy", *COMPILER},
-    ("data", "check", "digits"): {"matplotlib", *COMPILER},
-    ("runs",): {"torch", "sklearn", "scipy", "matplotlib"},
-}
+FITTING = {"sklearn", "scipy"}
+UNUSED: list[dict[tuple[str, ...], set[str]]] = [
+    {
+        ("runs",): {"torch", "matplotlib", *FITTING},
+        ("train", "digits", "--training.steps", "1", *TINY): {"matplotlib", "torch.onnx", *FITTING, *COMPILER},
+        ("show", "schedule", "--json"): {*FITTING, *COMPILER},
+        ("sample", "runs/digits", "--num-images", "1", "--steps", "2"): {"torch.onnx", *FITTING, *COMPILER},
+    },
+    {("data", "check", "digits"): {"matplotlib", *COMPILER}},
+]
+"""Each of these is a process. What none of its commands has loaded so far, the last would not have loaded alone."""
 
 
-def test_commands_load_only_what_they_need(tmp_path: Path) -> None:
+@pytest.mark.parametrize("commands", UNUSED, ids=lambda commands: " ".join(words[0] for words in commands))
+def test_commands_load_only_what_they_need(commands: dict[tuple[str, ...], set[str]], tmp_path: Path) -> None:
     """Traps: a normal weight on the device meta, an optimiser's step and a mode of torch each load torch's compiler."""
-    for words, unused in UNUSED.items():
-        code = f"import sys; from ancestral.cli.main import main; main({words!r}); print(*sorted(sys.modules))"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
-        assert unused & {*done.stdout.splitlines()[-1].split()} == set(), words
+    for (words, unused), (_, names) in zip(commands.items(), loaded_by([*commands], tmp_path), strict=True):
+        assert unused & names == set(), words
 
 
 def test_the_overview_names_every_verb_and_preset(capsys: pytest.CaptureFixture[str]) -> None:

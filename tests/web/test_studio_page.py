@@ -13,19 +13,13 @@ import pytest
 from browsers import Browser, Page
 from browsers.chromium import ChromiumPage
 from browsers.reach import check_reach
-from page_calls import ALERT, fill, go, opened, press, shows
+from page_calls import ALERT, fill, go, has_button, opened, press, shows
 from PIL import Image
 from studio_calls import TINY, StudioProcess, opened_studio
 
 from ancestral.settings import flat
 
 PAGES = Path(__file__).parents[2] / "src" / "ancestral" / "web" / "page"
-
-
-def has_button(words: str) -> str:
-    """Whether there is one to press, as an expression."""
-    there = f"each.textContent === {json.dumps(words)} && each.checkVisibility() && !each.disabled"
-    return f"[...document.querySelectorAll('main button')].some((each) => {there})"
 
 
 def fill_lines(page: Page, lines: str) -> None:

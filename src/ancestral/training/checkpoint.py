@@ -171,9 +171,12 @@ def tensors_in(paths: Sequence[Path], rows: Callable[[int], slice] | None = None
     """
     with ExitStack() as opened:
         files = [opened.enter_context(safe_open(path, "pt")) for path in paths]
-        names = dict.fromkeys(name for file in files for name in file.keys())  # noqa: SIM118
-        for name in names:
-            yield name, _joined([f.get_slice(name) for f in files if name in f.keys()], rows)  # noqa: SIM118
+        holding: dict[str, list[Any]] = {}
+        for file in files:
+            for name in file.keys():  # noqa: SIM118
+                holding.setdefault(name, []).append(file)
+        for name, those in holding.items():
+            yield name, _joined([file.get_slice(name) for file in those], rows)
 
 
 def is_checkpoint(folder: Path) -> bool:

@@ -66,6 +66,8 @@ class ModuleTrainer:
         self.engine = kind(processes, module, task.compute, task.config.training, self.ema.network, asked, seconds)
         self.buffers = [*zip(self.ema.network.buffers(), self.network.buffers(), strict=True)]
         self.optimizers = optimizers_for(self.engine.weights, self.network, module.settings, self.engine.rows)
+        self.owners = {p: each for each in self.optimizers for group in each.param_groups for p in group["params"]}
+        """Of each weight, the optimiser that updates it."""
         self.means = RunningMeans(task.device)
         self.prefix = f"{module.name}." if module.name else ""
 
@@ -95,16 +97,12 @@ class ModuleTrainer:
         means, self.means = self.means.means(), RunningMeans(self.means.sums.device)
         return {**means, "lr": self.learning_rate}
 
-    def owner(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
-        """The optimiser that updates a weight."""
-        return next(o for o in self.optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
-
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Weights, averages and moments, what this process holds of them."""
         moments = {
             f"{name}.{key}": value
             for name, parameter in self.engine.weights.items()
-            for key, value in self.owner(parameter).state[parameter].items()
+            for key, value in self.owners[parameter].state[parameter].items()
         }
         model, ema = self.engine.tensors(self.network), self.engine.tensors(self.ema.network)
         return self._named({"model": model, "ema": ema, "optimizer": moments})
@@ -116,7 +114,7 @@ class ModuleTrainer:
             f"{name}.{key}": like
             for name, weight in self.engine.weights.items()
             if step and weight.requires_grad
-            for key, like in moments_like(self.owner(weight), weights[name]).items()
+            for key, like in moments_like(self.owners[weight], weights[name]).items()
         }
         return self._named({"model": weights, "ema": weights, "optimizer": moments})
 
@@ -135,7 +133,7 @@ class ModuleTrainer:
                 continue  # another network's
             in_layout = saved.shape == parameter.shape and key != "step"
             moments = torch.empty_like(parameter).copy_(saved) if in_layout else saved.to(parameter.device)
-            self.owner(parameter).state[parameter][key] = moments
+            self.owners[parameter].state[parameter][key] = moments
         self.ema.updates.fill_(updates)
 
     def _named(self, groups: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:

@@ -14,7 +14,10 @@ const PATIENCE = 120; // ms of no change before the server is asked
  */
 export function explained(run, done) {
   const element = h("p", { class: "soft", role: "status" });
-  let timer = 0, number = 0, leave = () => {}, working = ""; // the job that has not ended
+  let timer = 0,
+    number = 0,
+    leave = () => {},
+    working = ""; // the job that has not ended
   /** @param {() => Promise<object> | object} settings */
   function ask(settings) {
     clearTimeout(timer);
@@ -23,7 +26,13 @@ export function explained(run, done) {
       try {
         const asked = /** @type {any} */ (await settings());
         if (own !== number) return;
-        const { id } = await startJob({ kind: "explain", run, view: `tour-${asked.task}`, settings: asked, replace: true });
+        const { id } = await startJob({
+          kind: "explain",
+          run,
+          view: `tour-${asked.task}`,
+          settings: asked,
+          replace: true,
+        });
         if (own !== number) return;
         leave();
         working = id;
@@ -38,7 +47,8 @@ export function explained(run, done) {
   function follow(job) {
     const { state, what, done: reached, of } = job;
     if (hasEnded(job)) working = "";
-    element.textContent = state === "running" && of ? `${what} ${reached} of ${of}` : state === "done" ? "" : `${state}…`;
+    element.textContent =
+      state === "running" && of ? `${what} ${reached} of ${of}` : state === "done" ? "" : `${state}…`;
   }
 
   /** @param {import("./store.js").Job} job */
@@ -62,7 +72,11 @@ export function explained(run, done) {
 /** A row of pictures that a job wrote, each with words. @param {Record<string, string>} words by the names of files */
 export function pictureRow(words) {
   const shown = Object.entries(words).map(([name, said]) => ({ name, said, ...picture() }));
-  const element = h("div", { class: "moments large" }, ...shown.map(({ element: img, said }) => h("figure", null, img, h("figcaption", null, said))));
+  const element = h(
+    "div",
+    { class: "moments large" },
+    ...shown.map(({ element: img, said }) => h("figure", null, img, h("figcaption", null, said))),
+  );
   return {
     element,
     /** @param {import("./store.js").Job} job */

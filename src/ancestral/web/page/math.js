@@ -1,9 +1,9 @@
 /**
  * Formulas as MathML, out of short texts, with numbers in them that change.
  *
- * Letters and digits stand for themselves, α, ε and all, with subscripts by _ and superscripts by ^, of one sign or of a
- * group in braces. \frac{a}{b}, \sqrt{a}, \bar{a}, \hat{a} and \tilde{a} are what they are in TeX; "words" stand upright; [name] is
- * a place for a number.
+ * Letters and digits stand for themselves, α, ε and all, with subscripts by _ and superscripts by ^, of one sign or of
+ * a group in braces. \frac{a}{b}, \sqrt{a}, \bar{a}, \hat{a} and \tilde{a} are what they are in TeX; "words" stand
+ * upright; [name] is a place for a number.
  */
 
 const MATHML = "http://www.w3.org/1998/Math/MathML";
@@ -12,7 +12,10 @@ const TOKEN = /\s*(\\[a-z]+|"[^"]*"|\[\w+\]|[\d.]+|\p{L}|\S)/uy;
 
 /** @typedef {{element: Element, set: (values: Record<string, number | null>) => void}} Formula */
 
-/** @param {string} text @returns {Formula} */
+/**
+ * @param {string} text
+ * @returns {Formula}
+ */
 export function formula(text) {
   const places = /** @type {Map<string, Element[]>} */ (new Map());
   const reader = new Reader(text, places);
@@ -32,18 +35,27 @@ export function formula(text) {
 export function shown(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "…";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
-  const size = Math.abs(value), digits = size && (size < 1e-3 || size >= 1e5) ? value.toExponential(3) : value.toFixed(size < 100 ? 4 : 1);
+  const size = Math.abs(value),
+    digits = size && (size < 1e-3 || size >= 1e5) ? value.toExponential(3) : value.toFixed(size < 100 ? 4 : 1);
   return digits.replace(/-/g, "−");
 }
 
-/** A negative number in brackets where an operator stands before it. @param {Element} place @param {number} value */
+/**
+ * A negative number in brackets where an operator stands before it.
+ *
+ * @param {Element} place
+ * @param {number} value
+ */
 function bracketed(place, value) {
   const operator = place.previousElementSibling?.textContent ?? "=";
   return value < 0 && "×+−·".includes(operator) ? `(${shown(value)})` : shown(value);
 }
 
 class Reader {
-  /** @param {string} text @param {Map<string, Element[]>} places */
+  /**
+   * @param {string} text
+   * @param {Map<string, Element[]>} places
+   */
   constructor(text, places) {
     this.tokens = [...text.matchAll(new RegExp(TOKEN, "gu"))].map(([, token]) => token);
     this.places = places;
@@ -59,7 +71,8 @@ class Reader {
   }
 
   scripted() {
-    const base = this.atom(), scripts = /** @type {Record<string, Element>} */ ({});
+    const base = this.atom(),
+      scripts = /** @type {Record<string, Element>} */ ({});
     while (["_", "^"].includes(this.tokens[this.at])) scripts[this.tokens[this.at++]] = this.atom();
     const { _: below, "^": above } = scripts;
     if (below && above) return make("msubsup", base, below, above);
@@ -87,14 +100,20 @@ class Reader {
   }
 }
 
-/** @param {Element} base @param {string} sign */
+/**
+ * @param {Element} base
+ * @param {string} sign
+ */
 function accented(base, sign) {
   const made = make("mover", base, make("mo", sign));
   made.setAttribute("accent", "true");
   return made;
 }
 
-/** @param {string} tag @param {...(Node | string)} children */
+/**
+ * @param {string} tag
+ * @param {...(Node | string)} children
+ */
 function make(tag, ...children) {
   const made = document.createElementNS(MATHML, tag);
   made.append(...children);

@@ -14,7 +14,10 @@ import { forwardStation, posteriorStation } from "./tour_noise.js";
 import { chainStation, samplingStation, trainingStation } from "./tour_steps.js";
 
 /** @typedef {import("./route.js").Params} Params */
-/** @typedef {import("./sampling_fields.js").Details & {schedule: import("./schedule_tables.js").Schedule, prediction: string, settings: any}} Details */
+/**
+ * @typedef {import("./sampling_fields.js").Details & {schedule: import("./schedule_tables.js").Schedule,
+ *   prediction: string, settings: any}} Details
+ */
 /**
  * @typedef {object} Walk what all stations go by
  * @property {Details} details of the run
@@ -60,30 +63,75 @@ function tour(place, details, first) {
     root.append(h("p", null, "What this network was trained with is not known here; choose another run."));
     return { close: () => {} };
   }
-  const [channels, height, width] = details.shape, T = details.num_timesteps, table = tableOf(details.schedule);
-  let params = first, timer = 0, open = -1, station = /** @type {Station | null} */ (null), drawn = "", eps = /** @type {Float32Array} */ (new Float32Array());
-  const image = ownImage(details.shape, () => (showPicture(), station?.update()), {
+  const [channels, height, width] = details.shape,
+    T = details.num_timesteps,
+    table = tableOf(details.schedule);
+  let params = first,
+    timer = 0,
+    open = -1,
+    station = /** @type {Station | null} */ (null),
+    drawn = "",
+    eps = /** @type {Float32Array} */ (new Float32Array());
+  const image = ownImage(details.shape, showImage, {
     ...{ view: "tour", run: details.id, known: first.own, hasData: place.run()?.kind === "run" },
-    kept: (own, told) => change({ own, classes: told && asAsked(told) }),
+    kept: (own) => change({ own }),
   });
   const cursor = pixelCursor(() => change({ x: String(cursor.at[0]), y: String(cursor.at[1]) }));
   const fields = {
     t: range("Timestep t", 1, { min: 1, max: T, step: 1, change: (to) => change({ t: String(to) }) }),
     seed: seed("Seed of the noise", "0", { change: (to) => change({ seed: to }) }),
-    row: number("Row of the pixel", 0, { min: 0, max: height - 1, step: 1, change: (to) => cursor.choose(cursor.at[0], to ?? 0) }),
-    column: number("Column", 0, { min: 0, max: width - 1, step: 1, change: (to) => cursor.choose(to ?? 0, cursor.at[1]) }),
-    channel: select("Color", COLORS.slice(0, channels).map((label, i) => ({ value: String(i), label })), "0", { change: (to) => change({ channel: to }) }),
+    row: number("Row of the pixel", 0, {
+      min: 0,
+      max: height - 1,
+      step: 1,
+      change: (to) => cursor.choose(cursor.at[0], to ?? 0),
+    }),
+    column: number("Column", 0, {
+      min: 0,
+      max: width - 1,
+      step: 1,
+      change: (to) => cursor.choose(to ?? 0, cursor.at[1]),
+    }),
+    channel: select(
+      "Color",
+      COLORS.slice(0, channels).map((label, i) => ({ value: String(i), label })),
+      "0",
+      { change: (to) => change({ channel: to }) },
+    ),
   };
   fields.channel.element.hidden = channels === 1;
-  const stations = h("ol", { class: "stations" }), content = h("div"), steps = h("p", { class: "actions" });
-  const latent = h("p", { class: "warning" }, "This network sees latents that an autoencoder makes of images. What the page computes itself is shown on pixels; the numbers of the network are of the latent in the middle.");
-  const picture = h("section", { "aria-label": "The image and the pixel" }, h("h2", null, "The image and the pixel"), cursor.element, image.element);
+  const stations = h("ol", { class: "stations" }),
+    content = h("div"),
+    steps = h("p", { class: "actions" });
+  const latent = h(
+    "p",
+    { class: "warning" },
+    "This network sees latents that an autoencoder makes of images. What the page computes itself is shown on " +
+      "pixels; the numbers of the network are of the latent in the middle.",
+  );
+  const picture = h(
+    "section",
+    { "aria-label": "The image and the pixel" },
+    h("h2", null, "The image and the pixel"),
+    cursor.element,
+    image.element,
+  );
   root.append(
     h("nav", { "aria-label": "Stations of the tour" }, stations),
-    h("div", { class: "bench noise tour" },
-      h("div", { class: "form" }, picture,
-        h("div", { class: "pair two" }, fields.row.element, fields.column.element), fields.channel.element, fields.t.element, fields.seed.element),
-      h("div", null, latent, content, steps)),
+    h(
+      "div",
+      { class: "bench noise tour" },
+      h(
+        "div",
+        { class: "form" },
+        picture,
+        h("div", { class: "pair two" }, fields.row.element, fields.column.element),
+        fields.channel.element,
+        fields.t.element,
+        fields.seed.element,
+      ),
+      h("div", null, latent, content, steps),
+    ),
   );
 
   /** @type {Walk} */
@@ -105,8 +153,12 @@ function tour(place, details, first) {
     },
     ofPixels: !details.settings || details.settings.codec.name === "pixels",
     show({ id, files }) {
-      const place = files.findIndex(({ name }) => name === "x0.png"), own = station;
-      if (place >= 0) blob(`/api/jobs/${id}/files/${place}`).then((file) => opened(file, details.shape)).then((pixels) => own === station && cursor.show(pixels, details.shape), fail);
+      const place = files.findIndex(({ name }) => name === "x0.png"),
+        own = station;
+      if (place >= 0)
+        blob(`/api/jobs/${id}/files/${place}`)
+          .then((file) => opened(file, details.shape))
+          .then((pixels) => own === station && cursor.show(pixels, details.shape), fail);
     },
   };
 
@@ -118,6 +170,13 @@ function tour(place, details, first) {
     station?.update();
     clearTimeout(timer);
     timer = setTimeout(() => go("tour", params, { replace: true }), REMEMBERED);
+  }
+
+  /** @param {string | null} told its class; null: as it was */
+  function showImage(told) {
+    showPicture();
+    if (told === null) station?.update();
+    else change({ own: "", classes: told && asAsked(told) });
   }
 
   function showPicture() {
@@ -139,18 +198,28 @@ function tour(place, details, first) {
   }
 
   function showLinks() {
-    const link = (/** @type {number} */ to, /** @type {string} */ words, props = {}) => h("a", { href: address("tour", { ...params, at: String(to + 1) }), ...props }, words);
-    stations.replaceChildren(...STATIONS.map(({ title }, i) => h("li", null, link(i, title, { "aria-current": i === open ? "step" : null }))));
-    const ways = [open > 0 && link(open - 1, `Back: ${STATIONS[open - 1].title}`, { class: "button" }), open < STATIONS.length - 1 && link(open + 1, `Next: ${STATIONS[open + 1].title}`, { class: "button main" })];
+    const link = (/** @type {number} */ to, /** @type {string} */ words, props = {}) =>
+      h("a", { href: address("tour", { ...params, at: String(to + 1) }), ...props }, words);
+    stations.replaceChildren(
+      ...STATIONS.map(({ title }, i) => h("li", null, link(i, title, { "aria-current": i === open ? "step" : null }))),
+    );
+    const ways = [
+      open > 0 && link(open - 1, `Back: ${STATIONS[open - 1].title}`, { class: "button" }),
+      open < STATIONS.length - 1 && link(open + 1, `Next: ${STATIONS[open + 1].title}`, { class: "button main" }),
+    ];
     steps.replaceChildren(...ways.filter((each) => each instanceof Node));
   }
 
   /** Goes to a step of a job that drew images. @param {Params} to */
   async function follow({ job, image: number = "0", step = "0", ...rest }) {
-    const { settings } = await get(`/api/jobs/${job}`), { classes = "", prompt = [], sampling = {} } = settings;
+    const { settings } = await get(`/api/jobs/${job}`),
+      { classes = "", prompt = [], sampling = {} } = settings;
     const own = { seed: String(BigInt(settings.seed ?? 0) + BigInt(number)), k: String(Number(step) + 1), at: "4" };
     const class_ = details.classes[Number(number) % details.classes.length] ?? "";
-    const told = { classes: classes && !classes.includes(",") ? classes : class_, prompt: prompt[Number(number) % prompt.length] ?? "" };
+    const told = {
+      classes: classes && !classes.includes(",") ? classes : class_,
+      prompt: prompt[Number(number) % prompt.length] ?? "",
+    };
     go("tour", { ...rest, ...asParams(sampling), ...told, ...own }, { replace: true });
   }
 

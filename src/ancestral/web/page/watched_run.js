@@ -266,7 +266,7 @@ function named(names) {
  * @param {Params} params @param {(change: Params) => void} change */
 function curvesOf(params, change) {
   const along = select("Along", named(ALONG), "images", { change: (x) => change({ x }) });
-  const log = checkbox("Logarithmic losses", true, { change: (on) => change({ log: on ? "" : "0" }) });
+  const log = checkbox("Logarithmic", true, { change: (on) => change({ log: on ? "" : "0" }) });
   const charts = h("div", { class: "charts" }),
     none = h("p", { class: "soft" }, "Nothing has been logged yet.");
   const drawn = /** @type {Map<string, ReturnType<typeof lineChart>>} */ (new Map());
