@@ -114,8 +114,8 @@ def test_a_pixel_is_followed_and_the_schedule_marks_the_place(page: Page, film: 
     )
     page.wait(shows("As a table"))
     rows = page.evaluate(
-        "[...document.querySelectorAll('section[aria-label=\"The chosen pixel\"] tbody tr')].map((row) => [...row.children]"
-        ".map((each) => Number(each.textContent)))"
+        "[...document.querySelectorAll('section[aria-label=\"The chosen pixel\"] tbody tr')]"
+        ".map((row) => [...row.children].map((each) => Number(each.textContent)))"
     )
     assert rows and all([x, y] == [*film[int(i) - 1, :, 9, 2, 0]] for i, x, y in rows)
 
@@ -126,7 +126,7 @@ def test_a_pixel_is_followed_and_the_schedule_marks_the_place(page: Page, film: 
         for move in ("Home", "ArrowRight", "End"):
             key(page, ".film-bar input", move)
             places.append(page.evaluate(place))
-        assert places == sorted(places) and places[0] < places[1] < places[2], axis
+        assert places == sorted(places) and 0 < places[0] < places[1] < places[2], axis
     page.evaluate(
         """(() => {
           const drawn = document.querySelector("section[aria-label='Share of the signal'] svg");
