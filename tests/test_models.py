@@ -91,6 +91,17 @@ def test_models_of_another_package_are_found_and_nothing_of_it_is_run(dots: Path
     assert "ancestral_models" not in sys.modules
 
 
+def test_where_the_other_package_is_not_installed_an_unknown_name_is_answered_with_it() -> None:
+    with pytest.raises(InputError, match=r"comes along: digits; the package ancestral-models brings others$"):
+        Pipeline.load("photos")
+
+
+def test_what_a_system_leaves_in_a_model_is_no_change_of_it(dots: Path) -> None:
+    (dots / ".DS_Store").write_bytes(b"Bud1")
+    (dots / "unet" / "._config.json").write_bytes(b"\0")
+    assert Pipeline.load("dots", "cpu").num_classes == 0
+
+
 def test_of_two_models_of_one_name_ours_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed(tmp_path, "digits", untrained())
     monkeypatch.syspath_prepend(str(tmp_path))

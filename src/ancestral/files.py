@@ -40,6 +40,8 @@ REMEDIES = {
     errno.EIO: "the disk does not answer; choose another",
 }
 """What helps against what the disk says; against anything else, a folder that may be written to."""
+LEFT_BY_SYSTEM = re.compile(r"\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.nfs.*")
+"""Names of files that systems put into a folder by themselves."""
 INDEX, PACKED = "index.json", "ancestral-shards"
 """The file that makes a folder or a place of an object store a packed data set, and what it says of itself first."""
 

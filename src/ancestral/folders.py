@@ -9,7 +9,7 @@ from typing import Literal
 
 from ancestral.errors import InputError
 from ancestral.files import INDEX, half_of, is_packed
-from ancestral.models import in_words
+from ancestral.models import model_remedy
 from ancestral.text import printable
 
 FolderKind = Literal["run", "codec run", "pipeline", "checkpoint", "packed data set"]
@@ -97,7 +97,7 @@ def check_run(folder: Path, *others: FolderKind) -> None:
     kind = kind_of(folder)
     is_run = kind == "run" or (kind is None and (folder / "config.json").is_file())
     if not is_run and kind not in others:
-        named = f", or name a model that comes along: {in_words()}" if "pipeline" in others and kind is None else ""
+        named = f", or {model_remedy()}" if "pipeline" in others and kind is None else ""
         raise InputError(f"expected a run folder with a config.json, got {what_is(folder)}{named}")
 
 

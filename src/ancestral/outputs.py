@@ -32,7 +32,7 @@ EXPORTED = b"ancestral-onnx"
 SHARED = b"Written by ancestral share."
 ENDINGS = {
     *(".png", ".apng", ".gif", ".webp", ".mp4", ".jpg", ".jpeg", ".pdf"),
-    *(".html", ".npz", ".json", ".safetensors", ".onnx"),
+    *(".html", ".npz", ".json", ".safetensors", ".onnx", ".txt", ".csv", ".bin", ".pt", ".zip"),
 }
 """Of files, which no folder of results should have."""
 PNG = b"\x89PNG"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ancestral_lite.asking import attributes_in
 from ancestral_lite.model import Model
-from ancestral_lite.png import grid, png
+from ancestral_lite.png import MARK, grid, png
 
 AT_ONCE = 32  # images
 MOST_SEED = 2**63 - 1
@@ -67,8 +67,18 @@ def _run(asked: argparse.Namespace) -> None:
     if asked.check:
         _check(model)
         return
+    _claim(asked.out)
     asked.out.write_bytes(png(grid(_generated(model, asked, count))))
     print(asked.out)
+
+
+def _claim(out: Path) -> None:
+    """Makes the folder of a file, and refuses to write over one that is not of here."""
+    if out.exists():
+        with out.open("rb") as file:
+            if MARK not in file.read(100):
+                raise ValueError(f"expected {out} not to be there yet, got a file of another kind; choose another name")
+    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _check(model: Model) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG, by channels: grey, grey and opacity, RGB, RGB and opacity
+MARK = b"tEXtSoftware\0ancestral_lite"  # the chunk that tells who wrote a file
 GAP = 2  # pixels between images
 SIDE = 96  # pixels, about, of an image that is enlarged
 
@@ -37,6 +38,6 @@ def png(image: ByteImages) -> bytes:
     lines = np.zeros((height, 1 + width * channels), np.uint8)  # each behind a 0: it is not filtered
     lines[:, 1:] = image.transpose(1, 2, 0).reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, COLOR_TYPES[channels], 0, 0, 0)
-    chunks = (b"IHDR" + header, b"IDAT" + zlib.compress(lines.tobytes(), 9), b"IEND")
+    chunks = (b"IHDR" + header, MARK, b"IDAT" + zlib.compress(lines.tobytes(), 9), b"IEND")
     framed = (struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)

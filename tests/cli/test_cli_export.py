@@ -23,6 +23,12 @@ def test_a_run_becomes_one_file_that_generates_its_images(answering: Path, capsy
     (image,) = pipeline.generate([0], ["7"], SamplingSettings(steps=3, sampler="dpm++2m")).numpy()
     with Image.open("one.png") as file:
         assert np.abs(np.asarray(file)[::12, ::12].astype(int) - image[0]).max() <= 1
+    lite_words = [str(answering / "model.onnx"), "--num-images", "1", "--out"]
+    assert run_lite([*lite_words, "new/folder/one.png"]) == 0 == run_lite([*lite_words, "one.png"])
+    Image.new("L", (2, 2)).save("mine.png")
+    mine = Path("mine.png").read_bytes()
+    assert run_lite([*lite_words, "mine.png"]) == 2 and Path("mine.png").read_bytes() == mine
+    assert "got a file of another kind; choose another name" in capsys.readouterr().err
 
 
 def test_where_it_goes_and_what_it_replaces(answering: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,6 +41,8 @@ def test_where_it_goes_and_what_it_replaces(answering: Path, capsys: pytest.Capt
     done = call(capsys, "export", answering, "--onnx", "mine.onnx")
     assert done.code == 2 and "--overwrite" in done.err and Path("mine.onnx").read_bytes() == b"\x08 mine"
     assert call(capsys, "export", answering / "pipeline", "--onnx").code == 0 and Path("model.onnx").is_file()
+    done = call(capsys, "export", answering, "--onnx", "model.txt")
+    assert done.code == 2 and "leave .txt out" in done.err and not Path("model.txt").exists()
 
 
 def test_text_takes_a_folder(texts: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from cli_calls import TINY, call, start
 from standing import Source, forked
 
+from ancestral.cli.main import main
 from ancestral.cli.output import UnfailingStream
 from ancestral.cli.signals import stop_asked
 from ancestral.training.logs import read_log
@@ -125,6 +126,15 @@ def test_output_that_is_read_no_more_fails_nobody() -> None:
         out.flush()
         assert out.gone
         out.write("another\n")
+
+
+def test_a_device_that_is_full_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["show", "schedule", "--json"]) == 4
+    assert "cannot write: No space left on device; free space" in capsys.readouterr().err
 
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}

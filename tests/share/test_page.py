@@ -424,6 +424,8 @@ def test_the_command_that_a_page_shows_generates_its_images(chromium: Browser, t
         (["--num-images", "65"], "--num-images"),
         (["--guidance_by", "autoguidance"], "expected guidance_by classifier-free in a plan"),
         (["--cache", "3"], "expected cache 1 in a plan"),
+        (["--name", "  "], "--name"),
+        (["--step-counts", "5", "2000"], "expected --step-counts of at most 1000, the model's timesteps, got 2000"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

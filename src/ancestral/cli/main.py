@@ -18,7 +18,8 @@ from pathlib import Path
 
 from ancestral.cli.output import UnfailingStream, say, write_nowhere
 from ancestral.cli.signals import Stopped, stop_asked
-from ancestral.errors import AncestralError, InputError, shortage
+from ancestral.errors import AncestralError, CannotWrite, InputError, shortage
+from ancestral.files import REMEDIES
 from ancestral.machine import is_main_process, keep_freed_memory, loading, share_the_cores, started_together
 from ancestral.names import meant, spelled
 from ancestral.text import printable
@@ -98,6 +99,8 @@ def _outcome(words: Sequence[str], debug: bool) -> int:
     except AncestralError as fault:
         return _failed(str(fault), fault.exit_code, debug) if fault.rank_local or is_main_process() else fault.exit_code
     except Exception as fault:
+        if isinstance(fault, OSError) and fault.errno in REMEDIES:
+            return _failed(f"cannot write: {fault.strerror}; {REMEDIES[fault.errno]}", CannotWrite.exit_code, debug)
         if short := shortage(fault):
             return _failed(short, InputError.exit_code, debug)
         internal = f"{type(fault).__name__}: {fault} (internal error; rerun with --debug for the traceback)"

@@ -27,7 +27,7 @@ from ancestral.jobs.settings import (
     WritingSettings,
     folder_typed,
 )
-from ancestral.names import SAME, meant, spelled
+from ancestral.names import SAME, nearest, spelled
 from ancestral.outputs import file_named
 from ancestral.settings import (
     MOST_IMAGES,
@@ -116,7 +116,9 @@ def known(names: tuple[str, ...], words: list[str], option: str) -> list[str]:
     found = [spelled(word, names, same) for word in words]
     for word, name in zip(words, found, strict=True):
         if name not in names:
-            raise InputError(f"expected {option} out of {', '.join(names)}, got {word!r}; {meant(word, names)}")
+            near = nearest(word, names)
+            remedy = f"did you mean {near}?" if near else "name some of these"
+            raise InputError(f"expected {option} out of {', '.join(names)}, got {word!r}; {remedy}")
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from ancestral.errors import InputError
 from ancestral.evaluation.settings import SAMPLERS
@@ -19,6 +19,7 @@ from ancestral.text import size_in_words
 
 OFFERED = ("ddim", "ancestral", "dpm++2m", "dpm++2m-sde", "heun", "unipc-2")
 OF_SAMPLER = ("eta", "variance", "grid")  # settings that belong to the sampler that they were asked with
+STEP_COUNTS = (5, 10, 20, 50)
 MOST_IMAGES = 64
 MOST_WORDS = 500  # letters
 
@@ -42,7 +43,7 @@ class ShareSettings(WritingSettings):
     """bits of a weight in the file; all are computed with in 32"""
     samplers: Annotated[tuple[str, ...], Typed("NAME", usual=" ".join(OFFERED), read=_samplers)] = OFFERED
     """what the page offers beside the sampler that is the run's own; all: every one"""
-    step_counts: Annotated[tuple[NumTimesteps, ...], Typed("N")] = (5, 10, 20, 50)
+    step_counts: Annotated[tuple[NumTimesteps, ...], Typed("N")] = STEP_COUNTS
     """by how many steps each of them"""
     num_images: Annotated[
         Annotated[int, Field(ge=1, le=MOST_IMAGES)] | None, Typed("N", usual="as many as take seconds")
@@ -51,7 +52,9 @@ class ShareSettings(WritingSettings):
     prompt: Annotated[tuple[str, ...], Typed("TEXT", repeated=True)] = ()
     """what the page shows at first, of a network that reads texts; several times: in turn"""
     name: Annotated[
-        str | None, Typed("TEXT", usual="the folder's name"), Field(min_length=1, max_length=MOST_WORDS)
+        str | None,
+        Typed("TEXT", usual="the folder's name"),
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_WORDS),
     ] = None
     """the page's title"""
     words: Annotated[str, Typed("TEXT", usual="none"), Field(max_length=MOST_WORDS)] = ""
@@ -79,6 +82,8 @@ def share(asked: ShareSettings) -> Generator[Event, None, None]:
         raise InputError(f"expected no --prompt, got {asked.prompt[0]!r}: this network reads no texts; leave it out")
     place = asked.out or (asked.run if (asked.run / "pipeline").is_dir() else Path()) / "share.html"
     claim([Output(place, SHARED)], asked.overwrite)
+    if asked.step_counts != STEP_COUNTS and (most := max(asked.step_counts)) > num_timesteps:
+        raise InputError(f"expected --step-counts of at most {num_timesteps}, the model's timesteps, got {most}")
     offered = [each for each in _offered(asked, pipeline.config.sampling, usual) if each.steps <= num_timesteps]
     name = asked.name or asked.run.resolve().name
     plans = list(dict.fromkeys([usual, *offered]))

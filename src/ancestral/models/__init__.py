@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ancestral.errors import InputError
-from ancestral.files import as_path, open_regular, read_text
+from ancestral.files import LEFT_BY_SYSTEM, as_path, open_regular, read_text
 
 TABLE = "SHA256SUMS"
 CARD = "README.md"  # of a model; its first line is "# name: what it generates"
@@ -49,7 +49,8 @@ def check_unchanged(folder: Path) -> None:
     root, name = folder.resolve().parent, folder.resolve().name
     remedy = f"install {'ancestral-models' if root.name == OTHERS else 'ancestral'} again"
     told = {file: digest for file, digest in _table(root).items() if _model_of(file) == name}
-    there = {path.relative_to(root).as_posix() for path in (root / name).rglob("*") if not path.is_dir()}
+    files = (path for path in (root / name).rglob("*") if not path.is_dir() and not LEFT_BY_SYSTEM.fullmatch(path.name))
+    there = {path.relative_to(root).as_posix() for path in files}
     for file in sorted(told.keys() ^ there):
         got = "none" if file in told else "a file that its table lacks"
         raise InputError(f"expected the model {name} as its {TABLE} says, got {got} at {root / file}; {remedy}")
@@ -67,6 +68,12 @@ def about() -> dict[str, str]:
 def in_words() -> str:
     """The names, as the end of a sentence on what may stand where a run is wanted."""
     return ", ".join(models()) or "none"
+
+
+def model_remedy() -> str:
+    """What helps who named a run or a model that is not there."""
+    others = "" if len(_roots()) > 1 else "; the package ancestral-models brings others"
+    return f"name a model that comes along: {in_words()}{others}"
 
 
 def _roots() -> list[Path]:

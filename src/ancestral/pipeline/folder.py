@@ -25,7 +25,7 @@ from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.hub.frozen_text import FrozenReader
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
-from ancestral.models import check_unchanged, in_words, resolved
+from ancestral.models import check_unchanged, model_remedy, resolved
 from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.conditions import Told
 from ancestral.networks.latents import CODECS as AUTOENCODER_CODECS
@@ -271,8 +271,9 @@ def _as_diffusers(config: Config, spec: ImageSpec, tensors: dict[str, Tensor]) -
 def _pipeline_folder(folder: Path) -> Path:
     """`folder`, or the pipeline inside it where it is a run."""
     if not folder.is_dir():
-        remedy = f"check the path, or name a model that comes along: {in_words()}"
-        raise InputError(f"expected a run or pipeline folder, got {folder}, which is no folder; {remedy}")
+        raise InputError(
+            f"expected a run or pipeline folder, got {folder}, which is no folder; check the path, or {model_remedy()}"
+        )
     if (folder / "pipeline").is_dir():
         return folder / "pipeline"
     if (folder / "config.json").is_file() and (folder / "lock").is_file():

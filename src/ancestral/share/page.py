@@ -192,7 +192,7 @@ def _facts(pipeline: Pipeline, sharing: Sharing) -> list[tuple[str, str]]:
         *trained,
         ("Noise", f"{config.diffusion.schedule.name} schedule, {config.diffusion.schedule.num_timesteps:,} timesteps"),
         ("The network predicts", config.diffusion.prediction),
-        ("Weights", f"SHA-256 {pipeline.weights_hash()}"),
+        ("Weights", f"SHA-256 begins with {pipeline.weights_hash()}"),
         ("Same seed, same image", "as torch generates on a CPU with these weights, within one of 255 levels"),
         ("Written by", f"ancestral {version('ancestral')}"),
     ]

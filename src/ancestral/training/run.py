@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from ancestral.compute import Choices
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import as_path, open_to_append, put_in_place, write_whole, writing
+from ancestral.files import LEFT_BY_SYSTEM, as_path, open_to_append, put_in_place, write_whole, writing
 from ancestral.folders import AUTOENCODER, CODEC, CODEC_FILE, what_is
 from ancestral.migrations import computed
 from ancestral.migrations import settings as migrated
@@ -25,9 +25,7 @@ from ancestral.settings import AnyConfig, AnyText, ComputeSettings, Config, flat
 from ancestral.settings.training import ADJUSTABLE
 from ancestral.text_reader import TEXT_ENCODER, TOKENIZER, TextReader
 
-LEFT_BEHIND = re.compile(
-    r"lock|\.(config|codec|compute)\.json\..*|\.building-.*|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.nfs.*"
-)
+LEFT_BEHIND = re.compile(rf"lock|\.(config|codec|compute)\.json\..*|\.building-.*|{LEFT_BY_SYSTEM.pattern}")
 """Names in a folder that is as good as empty."""
 FILLED = ("checkpoints", "samples", "log.jsonl", "timing.jsonl")  # nothing while nothing is in it
 
