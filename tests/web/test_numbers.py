@@ -15,12 +15,15 @@ from studio_calls import StudioProcess
 
 from ancestral import migrations
 from ancestral.evaluation.evaluate import Evaluation
+from ancestral.evaluation.likelihood import Likelihood
 from ancestral.evaluation.metrics import Jackknife
 from ancestral.evaluation.sweep import SamplerChoice, Sweep, SweepRow, fewest_calls
 from ancestral.jobs.codec_target import TrainCodecSettings
 from ancestral.jobs.rate import rate
 from ancestral.jobs.train_codec import train_codec
+from ancestral.pipeline.building import build_schedule
 from ancestral.report.facts import with_error
+from ancestral.report.measurements import plain
 from ancestral.training.default_sampling import config_of
 
 OLD_RUN = Path(__file__).parents[1] / "old_run"
@@ -92,7 +95,17 @@ def test_a_likelihood_is_measured_from_the_page(chromium: Browser, studio: Studi
     for name in ("total", "diffusion", "reconstruction"):
         assert with_error(found[name]["value"], found[name]["standard_error"]) in text
     assert "20 images are too few" in text
-    assert page.evaluate("document.querySelectorAll('.chart svg path.line').length") >= 2
+    edges = page.evaluate(
+        """async (file) => {
+          const { edgesOf } = await import("/static/web/page/likelihood_numbers.js");
+          const { get } = await import("/static/web/page/api.js");
+          return edgesOf(file, await get("/api/runs/measured"));
+        }""",
+        found,
+    )
+    schedule = build_schedule(config_of(studio.folder / measured).diffusion.schedule)
+    assert edges == pytest.approx([*plain(Likelihood.model_validate(found), schedule).log_snr], abs=1e-6)
+    assert page.evaluate("document.querySelectorAll('.chart svg path.line').length") >= 3
     assert page.evaluate("document.querySelectorAll('.chart .error').length") > 10
     assert page.complaints == []
 

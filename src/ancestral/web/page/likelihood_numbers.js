@@ -4,19 +4,20 @@ import { h } from "./elements.js";
 import { costly } from "./evaluation_numbers.js";
 import { checkbox, number as numberField, seed } from "./fields.js";
 import { charted, counted, facts, number, percent, table, withError } from "./figures.js";
+import { logit, tableOf } from "./schedule_tables.js";
 
 /** @typedef {{value: number, standard_error: number}} Amount bits per dimension */
 
 const UNCODED = 8; // bits of a number of a pixel that is written as it is
 
-/** @param {any} file @returns {import("./numbers.js").Shown} */
-export function showLikelihood(file) {
+/** @param {any} file @param {import("./numbers.js").Details} details @returns {import("./numbers.js").Shown} */
+export function showLikelihood(file, details) {
   const few = file.too_few && h("p", { class: "warning" }, h("strong", null, "Too few images. "),
     `The figure says little: ${file.too_few}.`);
   const lead = h("p", null, h("strong", null, `${amount(file.total)} bits/dim`),
     `, the variational bound: by this model, a ${file.part} image takes at most that much to write down, `
     + `${file.total.value < UNCODED ? percent(file.total.value / UNCODED) : "more than all"} of its ${UNCODED} bits a number. Lower is better; the error is one standard error.`);
-  const charts = charted(file.stretches.length ? [overNoise(file), ...(file.latents ? [] : [coding(file)])] : []);
+  const charts = charted(file.stretches.length ? [...overNoise(file, edgesOf(file, details)), ...(file.latents ? [] : [coding(file)])] : []);
   const element = h("div", null, few, lead, charts.element, terms(file), file.flow && flow(file), facts(measuredOn(file)));
   return { element, close: charts.close };
 }
@@ -26,19 +27,39 @@ function amount({ value, standard_error: error }) {
   return withError(value, error);
 }
 
-/** @param {any} file @returns {import("./charts.js").Chart} */
-function overNoise({ stretches }) {
-  return {
-    title: "Terms of the bound",
-    series: [{
-      name: "a stretch of the chain, ± one standard error",
-      x: stretches.map((/** @type {any} */ each) => each.log_snr),
-      y: stretches.map((/** @type {any} */ each) => each.bits),
-      error: stretches.map((/** @type {any} */ each) => each.standard_error),
-    }],
-    x: { label: "log-SNR, nats: noise on the left, data on the right" },
-    y: { label: "bits/dim" },
+/**
+ * Log-SNR where the stretches of the chain begin, rising from noise, and where the last one ends.
+ *
+ * @param {any} file @param {import("./numbers.js").Details} details @returns {number[]}
+ */
+export function edgesOf({ stretches, num_timesteps }, { schedule }) {
+  const table = tableOf({ ...schedule, num_timesteps });
+  const edges = [stretches[0].t, ...stretches.map((/** @type {any} */ each) => each.s)].map((t) => logit(table[t]));
+  if (!Number.isFinite(edges[0])) edges[0] = edges[1] - 1; // where no signal is left
+  return edges;
+}
+
+/**
+ * The terms as a density, so that an area is bits, and their sum from L_T to the bound.
+ *
+ * @param {any} file @param {number[]} edges @returns {import("./charts.js").Chart[]}
+ */
+function overNoise({ stretches, prior, total, latents }, edges) {
+  const width = (/** @type {number} */ i) => edges[i + 1] - edges[i], x = { label: "log-SNR, nats: noise left, data right" };
+  let received = prior.value;
+  const sums = [received, ...stretches.map((/** @type {any} */ each) => (received += each.bits))];
+  const whole = latents ? latents.prior : total;
+  const density = {
+    name: "steps of the chain, ± one standard error",
+    x: stretches.map((/** @type {any} */ each) => each.log_snr),
+    y: stretches.map((/** @type {any} */ each, /** @type {number} */ i) => each.bits / width(i)),
+    error: stretches.map((/** @type {any} */ each, /** @type {number} */ i) => each.standard_error / width(i)),
   };
+  const bound = { name: "with L_0: the bound", x: [edges[edges.length - 1]], y: [whole.value], error: [whole.standard_error] };
+  return [
+    { title: "Where the bits go", series: [density], x, y: { label: "bits/dim per log-SNR" } },
+    { title: "Their sum from noise to the image", series: [{ name: "received so far", x: edges, y: sums }, bound], x, y: { label: "bits/dim" } },
+  ];
 }
 
 /** Error of the predicted image against bits received: each stretch at the middle of its bits.

@@ -73,7 +73,7 @@ function trajectory({ root, go }, details, first) {
     if (image) large.show(image, film.shape);
     for (const each of Object.values(charts)) each.mark(x);
     const { alpha, sigma, log_snr: snr } = step;
-    level.textContent = `signal × ${alpha.toFixed(4)}, noise × ${sigma.toFixed(4)}, log-SNR ${snr === null ? "−∞" : snr.toFixed(2)}`;
+    level.textContent = `signal × ${alpha.toFixed(4)}, noise × ${sigma.toFixed(4)}, log-SNR ${snr === null ? (alpha > sigma ? "∞" : "−∞") : snr.toFixed(2)}`;
     const [i, j] = cursor(), at = `column ${i + 1}, row ${j + 1}`;
     pixel.textContent = `${at}: xₜ ${valuesAt(wall.position, "x_t").join(", ")}, x₀ estimate ${valuesAt(wall.position, "x_0").join(", ")} of 255`;
     tour.hidden = film.job?.kind !== "sample";
