@@ -139,7 +139,7 @@ export function samplingStation(walk) {
   const answer = [
     `"output" = "network"(x_t, t) = [output]`,
     String.raw`\hat{x}_0 = [unclipped]`,
-    `"kept in −1 to 1:" [x0]`,
+    `"kept in −1 to 1" = [x0]`,
   ].map(formula);
   const posterior = [
     String.raw`\tilde{μ} = [fromX0] × [x0] + [fromXt] × [xt] = [mean]`,
