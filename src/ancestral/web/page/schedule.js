@@ -124,7 +124,7 @@ function designer({ root, go }, params, details) {
   root.append(
     h(
       "div",
-      { class: "bench noise" },
+      { class: "desk noise" },
       h(
         "form",
         { "aria-label": "The schedule", onsubmit: (/** @type {Event} */ event) => event.preventDefault() },

@@ -120,7 +120,7 @@ function tour(place, details, first) {
     h("nav", { "aria-label": "Stations of the tour" }, stations),
     h(
       "div",
-      { class: "bench noise tour" },
+      { class: "desk noise tour" },
       h(
         "div",
         { class: "form" },
