@@ -1,6 +1,7 @@
 """The tour in Chromium: its numbers are those of Python, on an image of one's own and the chosen run."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 import torch
 from browsers import Browser, Page
 from browsers.reach import check_reach
+from page_calls import fill, give, go, opened, shows
 from PIL import Image
 from studio_calls import StudioProcess
-from test_page import FILL, go, opened, shows
 
 from ancestral.jobs.events import ResultEvent
 from ancestral.jobs.explain import explain
@@ -26,17 +27,6 @@ NUMBERS = """(() => [...document.querySelectorAll(".equations mn")].map((each) =
   .map((text) => Number(text.replace(/[()]/g, "").replace(/−/g, "-"))).filter((each) => !Number.isNaN(each)))()"""
 PICTURES = """[...document.querySelectorAll(".station img, .moments canvas")]
   .every((each) => each.naturalWidth ?? each.width) && document.querySelectorAll(".station figure").length >= 3"""
-OPEN = """async (pixels) => {
-  const canvas = Object.assign(document.createElement("canvas"), { width: 8, height: 8 });
-  const image = new ImageData(8, 8);
-  pixels.forEach((each, i) => image.data.set([each, each, each, 255], 4 * i));
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  const blob = await new Promise((done) => canvas.toBlob(done)), files = new DataTransfer();
-  files.items.add(new File([blob], "own.png", { type: "image/png" }));
-  const input = document.querySelector("input[type=file]");
-  input.files = files.files;
-  input.dispatchEvent(new Event("change", { bubbles: true }));
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +38,11 @@ def own() -> torch.Tensor:
 @pytest.fixture
 def touring(chromium: Browser, studio: StudioProcess, own: torch.Tensor) -> Page:
     """The tour at its first station, with an image of one's own."""
-    page = opened(chromium, studio, f"#/tour?{AT}")
+    page = opened(chromium, studio, f"#/tour?{AT}", "The image and the pixel")
     page.wait("document.querySelectorAll('.stations a').length === 5")
-    page.evaluate(OPEN, own.flatten().tolist())
+    content = BytesIO()
+    Image.fromarray(own[0, 0].numpy()).save(content, "PNG")
+    give(page, "input[type=file]", content.getvalue(), "own.png")
     page.wait(shows("own.png, fitted to 8x8"))
     return page
 
@@ -89,7 +81,7 @@ def test_noise_and_the_posterior_are_those_of_python(touring: Page, studio: Stud
     touring.key("ArrowDown")
     touring.wait(f"JSON.stringify({NUMBERS}) !== {json.dumps(json.dumps(before, separators=(',', ':')))}")
     touring.wait(f"location.hash.includes('y={ROW + 1}')")
-    touring.evaluate(FILL, {"Earlier timestep": "0"})
+    fill(touring, Earlier_timestep="0")
     touring.wait(shows("At s = 0 it is the image's own"))
     assert touring.complaints == []
 
@@ -131,7 +123,7 @@ def test_a_step_of_sampling_is_the_sum_of_its_terms(touring: Page, studio: Studi
     touring.wait(shows("show sampling-step"))
     command = touring.evaluate("document.querySelector('.command code').textContent")
     assert "--classes 7" in command and "--sampler dpm++3m" in command and "--step 4" in command
-    touring.evaluate(FILL, {"Step of the chain": "8"})
+    fill(touring, Step_of_the_chain="8")
     touring.wait("document.querySelectorAll('.sum tbody tr').length === 2", 60)  # onto 0 it is the guess
     assert touring.complaints == []
 
@@ -162,7 +154,7 @@ def test_the_run_gives_an_image_which_the_address_keeps(
     touring.wait(shows("Held-out image 0: "), 60)
     touring.wait("!location.hash.includes('classes=0')")
     numbers, kept = touring.evaluate(NUMBERS), touring.evaluate("location.hash")
-    again = opened(chromium, studio, kept)
+    again = opened(chromium, studio, kept, "The image and the pixel")
     again.wait(f"JSON.stringify({NUMBERS}) === {json.dumps(json.dumps(numbers, separators=(',', ':')))}")
     assert [*touring.complaints, *again.complaints] == []
 
@@ -171,7 +163,7 @@ def test_the_run_gives_an_image_which_the_address_keeps(
 def test_the_stations_are_within_reach_of_everybody(
     scheme: str, width: int, chromium: Browser, studio: StudioProcess
 ) -> None:
-    page = opened(chromium, studio, f"#/tour?{AT}")
+    page = opened(chromium, studio, f"#/tour?{AT}", "The image and the pixel")
     page.wait("document.querySelectorAll('.stations a').length === 5")
     page.dark(scheme == "dark")
     page.resize(width, 800)

@@ -29,7 +29,7 @@ const POINTS = 9;
 const OWN = "points"; // in place of a name
 const MOST_TIMESTEPS = 10_000; // that a page draws at every move
 const MOST_DRAWN = 400; // points of a curve
-const SIDE = 64; // of the picture where no run says one
+const SIDE = 48; // of the picture where no run says one
 const REMEMBERED = 300; // ms after the last change until the address says it
 
 /** @type {import("./main.js").View} */
