@@ -175,8 +175,86 @@ def test_what_is_not_painted_is_kept_and_the_rest_is_filled_as_torch_does(
         assert agree(filled, pipeline.decode(last.x_s))
         masks.append(shown.evaluate("document.querySelector('#mask').getAttribute('aria-label')").split(";")[0])
         shown.click("#paint")
-        shown.click("#grid button:nth-child(1)")
+        assert shown.evaluate("document.querySelectorAll('#grid button').length") == (4 if by_mouse else 6)
+        assert shown.evaluate("document.querySelector('#class').value") == "all", "as before it was painted"
+        shown.click("#grid button:nth-child(3)")
     assert masks == ["Mask: 4 of 64 pixels painted"] * 2
+
+
+def test_an_image_that_is_read_when_painting_has_ended_is_not_taken_up(chromium: Browser, tmp_path: Path) -> None:
+    shown = chromium.open(written(tmp_path, model(), [SamplingSettings(steps=5)], images=2))
+    wanted = result(shown)
+    shown.click("#paint")
+    shown.evaluate(
+        """(() => {
+          const read = createImageBitmap, waits = new Promise((go) => (window.go = go));
+          window.createImageBitmap = async (...given) => {
+            await waits;
+            return read(...given).finally(() => setTimeout(() => (window.wasRead = true)));
+          };
+        })()"""
+    )
+    Image.new("L", (8, 8)).save(tmp_path / "own.png")
+    shown.evaluate(CHOSEN, list((tmp_path / "own.png").read_bytes()))
+    shown.click("#paint")
+    shown.evaluate("(() => go())()")
+    shown.wait("window.wasRead")
+    assert (result(shown) == wanted).all()
+    assert shown.complaints == []
+
+
+def test_painting_that_ends_while_the_pointer_is_down_leaves_nothing_behind(chromium: Browser, tmp_path: Path) -> None:
+    shown = chromium.open(written(tmp_path, model(), [SamplingSettings(steps=5)], images=2))
+    result(shown)
+    shown.click("#paint")
+    shown.evaluate(
+        """(() => {
+          const mask = document.querySelector("#mask"), { x, y } = mask.getBoundingClientRect();
+          mask.setPointerCapture = () => {};
+          const send = (kind) => mask.dispatchEvent(new PointerEvent(kind, { clientX: x + 9, clientY: y + 9 }));
+          send("pointerdown");
+          document.querySelector("#paint").click();
+          ["pointermove", "pointerup"].forEach(send);
+        })()"""
+    )
+    assert shown.complaints == []
+
+
+@pytest.mark.parametrize("width", [390, 960, 1100, 1216, 1400])
+def test_thumbnails_have_room_and_filling_is_in_sight(width: int, chromium: Browser, tmp_path: Path) -> None:
+    shown = chromium.open(written(tmp_path, model(), [SamplingSettings(steps=5)], images=2))
+    shown.resize(width, 900)
+    result(shown)
+    beyond = "(each) => each.getBoundingClientRect().right - document.documentElement.clientWidth"
+    assert shown.evaluate(f"Math.max(...[...document.querySelectorAll('main *')].map({beyond}))") <= 0
+    assert shown.evaluate("document.querySelector('#grid').clientWidth") >= 300
+    if width == 1400:
+        shown.click("#paint")
+        shown.evaluate("scrollTo(0, 0)")
+        assert shown.evaluate("document.querySelector('#fill').getBoundingClientRect().bottom") <= 900
+
+
+def test_where_no_script_runs_there_is_nothing_to_press(chromium: Browser, tmp_path: Path) -> None:
+    """As the page is before its script has begun."""
+    shown = chromium.open(written(tmp_path, model(), [SamplingSettings(steps=5)], images=1))
+    result(shown)
+    there = (
+        "[...document.querySelectorAll('button, input, select, pre')].filter((each) => each.checkVisibility()).length"
+    )
+    assert shown.evaluate(there) > 5
+    shown.evaluate("(() => { delete document.documentElement.dataset.theme; })()")
+    assert shown.evaluate(there) == 0
+
+
+def test_a_seed_that_is_too_large_for_so_many_images_is_said(chromium: Browser, tmp_path: Path) -> None:
+    shown = chromium.open(written(tmp_path, model(), [SamplingSettings(steps=5)], images=2))
+    result(shown)
+    shown.evaluate(ASK, {"seed": str(2**63 - 1)})
+    shown.click("#generate")
+    shown.wait("!document.querySelector('#alert').hidden")
+    assert f"at most {2**63 - 2} for so many images, got {2**63 - 1}" in shown.evaluate(
+        "document.querySelector('#alert').textContent"
+    )
 
 
 def test_a_wide_brush_paints_right_of_and_below_its_middle(chromium: Browser, tmp_path: Path) -> None:
@@ -190,6 +268,12 @@ def test_a_wide_brush_paints_right_of_and_below_its_middle(chromium: Browser, tm
     assert np.argwhere(changed).tolist() == [[4, 4], [4, 5], [5, 4], [5, 5]]
 
 
+CHOSEN = """(content) => {
+  const chosen = new DataTransfer(), field = document.querySelector("#file");
+  chosen.items.add(new File([Uint8Array.from(content)], "own.png", { type: "image/png" }));
+  field.files = chosen.files;
+  field.dispatchEvent(new Event("change"));
+}"""
 CAUGHT = """(() => {
   HTMLAnchorElement.prototype.click = function () { window.saved.name = this.download; };
   URL.createObjectURL = (blob) => (window.saved = { blob });
@@ -311,7 +395,7 @@ def test_generating_is_stopped_within_a_call(chromium: Browser, tmp_path: Path) 
     shown.wait("document.querySelector('#status').textContent.includes('%')")
     shown.click("#stop")
     result(shown)
-    assert shown.evaluate("document.querySelector('#status').textContent").startswith("Stopped: 0 images")
+    assert shown.evaluate("document.querySelector('#status').textContent").startswith("Stopped: 0 of 2 images")
     steps = int(shown.evaluate("document.querySelector('#position').max"))
     assert 0 < steps < 999
     assert asked(shown, steps="5").shape == (2, 64), "and it goes on"
@@ -377,16 +461,7 @@ def test_an_image_of_ones_own_is_painted_over(chromium: Browser, tmp_path: Path)
     own = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     Image.fromarray(own).save(tmp_path / "own.png")
     shown.click("#paint")
-    content = list((tmp_path / "own.png").read_bytes())
-    shown.evaluate(
-        """(content) => {
-          const chosen = new DataTransfer(), field = document.querySelector("#file");
-          chosen.items.add(new File([Uint8Array.from(content)], "own.png", { type: "image/png" }));
-          field.files = chosen.files;
-          field.dispatchEvent(new Event("change"));
-        }""",
-        content,
-    )
+    shown.evaluate(CHOSEN, list((tmp_path / "own.png").read_bytes()))
     shown.wait("document.querySelector('#moment').textContent.startsWith('your own')")
     assert (result(shown, 3)[0] == own.reshape(-1)).all()
 
@@ -413,6 +488,29 @@ def test_the_command_that_a_page_shows_generates_its_images(chromium: Browser, t
         assert len(pixels) == 4
         assert np.abs(got - pixels).max() <= 1
     assert "--eta" not in command
+    shown.click("#paint")
+    command = shown.evaluate("document.querySelector('#command').textContent")
+    assert shown.evaluate("document.querySelector('#command-note').checkVisibility()")
+    Image.new("L", (8, 8), 255).save(tmp_path / "white.png")
+    named = {"RUN": tmp_path / "run", "IMAGE": tmp_path / "white.png", "MASK": tmp_path / "white.png"}
+    words = [str(named.get(word, word)) for word in shlex.split(command)]
+    assert words[:3] == ["ancestral", "edit", "inpaint"] and "--rounds" in words
+    assert main([*words[1:], "--out", str(tmp_path / "filled")]) == 0
+
+
+def test_names_that_mean_something_else_are_spelled_for_the_command_line(chromium: Browser, tmp_path: Path) -> None:
+    names = ("none", "all", "-x")
+    pipeline = model(classes=names)
+    pipeline.save(tmp_path / "run")
+    shown = chromium.open(written(tmp_path, pipeline, [SamplingSettings(steps=5)], images=1))
+    result(shown)
+    for number, spelled in enumerate(("--classes '=none'", "--classes '=all'", "--classes=-x")):
+        shown.evaluate(ASK, {"class": str(number)})
+        command = shown.evaluate("document.querySelector('#command').textContent")
+        assert spelled in command
+        words = shlex.split(command.replace("RUN", str(tmp_path / "run")))
+        assert main([*words[1:], "--out", str(tmp_path / str(number)), "--each", "--json"]) == 0
+        assert any(names[number] in each.name for each in (tmp_path / str(number)).iterdir())
 
 
 @pytest.mark.parametrize(
@@ -498,17 +596,17 @@ def test_prompts_and_attributes_are_told(reader: Pipeline, chromium: Browser, tm
     assert shown.evaluate("document.querySelector('#status').textContent").endswith(
         "the end of a prompt is not read: too many words"
     )
-    shown.evaluate(ASK, {"prompt": " \nσοσ\n", "attribute-0": "70", "guidance": "1"})
+    shown.evaluate(ASK, {"prompt": " \nσοσ\n-x", "attribute-0": "70", "guidance": "1"})
     shown.click("#generate")
     wanted = reader.generate(
         range(3),
-        reader.condition(None, 3, {"age": 70}, "σοσ"),
+        reader.condition(None, 3, {"age": 70}, ["σοσ", "-x"]),
         settings.model_copy(update={"guidance": 1.0, "negative": None}),
     )
     assert agree(result(shown, 3), wanted)
     assert shown.evaluate("document.querySelector('#command').textContent") == (
-        "ancestral sample RUN --seed 0 --num-images 3 --prompt 'σοσ' --attributes age=70 --sampler ddim --steps 5 "
-        "--guidance 1"
+        "ancestral sample RUN --seed 0 --num-images 3 --prompt 'σοσ' --prompt=-x --attributes age=70 "
+        "--sampler ddim --steps 5 --guidance 1"
     )
 
 

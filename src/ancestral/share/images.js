@@ -16,10 +16,15 @@ const MOST_FRAMES = 120; // of a saved film
 
 let images = [], chosen = 0, follows = true, playing = 0;
 
-/** Shows these images in place of others. @param {Picture[]} others */
-export function showImages(others) {
+/** @returns {Picture[]} */
+export function allImages() {
+  return images;
+}
+
+/** Shows these images in place of others. @param {Picture[]} others @param {number} at the one that is shown large */
+export function showImages(others, at = chosen) {
   images = others;
-  chosen = Math.min(chosen, images.length - 1);
+  chosen = Math.min(at, images.length - 1);
   part("grid").replaceChildren(
     ...images.map(({ seed, words }, i) => {
       const usual = seed === null ? "your own" : `seed ${seed}`, button = element("button"), canvas = element("canvas");
@@ -28,10 +33,10 @@ export function showImages(others) {
       button.title = [seed === null ? "" : `seed ${seed}`, words].filter(Boolean).join(", ");
       button.append(canvas, name);
       button.addEventListener("click", () => choose(i));
-      show(canvas, blank(), about.image);
       return button;
     }),
   );
+  redrawAll();
   choose(chosen);
 }
 

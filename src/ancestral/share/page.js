@@ -84,9 +84,9 @@ function sayProgress(done, total, begun) {
 
 function sayResult(images, verb, cut, seconds) {
   const count = images.filter(({ whole }) => whole).length;
-  const all = `${count} image${count === 1 ? "" : "s"} ${verb} in ${seconds.toFixed(1)} s`;
+  const asked = images.length, all = count < asked ? `Stopped: ${count} of ${asked}` : String(count);
   const unread = cut ? `; the end of ${cut === 1 ? "a prompt" : `${cut} prompts`} is not read: too many words` : "";
-  say((count < images.length ? `Stopped: ${all} of ${images.length}` : all) + unread);
+  say(`${all} image${asked === 1 ? "" : "s"} ${verb} in ${seconds.toFixed(1)} s${unread}`);
 }
 
 function stop() {

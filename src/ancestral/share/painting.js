@@ -2,13 +2,15 @@
 
 import { Brush } from "./brush.js";
 import { CHANNELS, HEIGHT, WIDTH, about, asNumber, fail, part } from "./elements.js";
-import { chosenImage, showImages } from "./images.js";
+import { allImages, chosenImage, showImages } from "./images.js";
 import { Mask } from "./mask.js";
 import { opened } from "./pictures.js";
-import { askFor } from "./request.js";
+import { askFor, showCommand } from "./request.js";
 
 /** @type {Uint8Array} what is painted over, while the brush has a mask */
 let source;
+/** What is shown and asked again once painting has ended. */
+let before;
 const brush = new Brush(part("mask"), {
   size: () => asNumber("size"),
   erases: () => part("erase").getAttribute("aria-pressed") === "true",
@@ -44,11 +46,23 @@ function showValues() {
   for (const id of ["size", "rounds"]) part(`${id}-value`).textContent = part(id).value;
 }
 
-/** Begins to paint over the chosen image, or is done with it. */
+/** Begins to paint over the chosen image, or is done with it: the images of before are there again, and the fillings
+ * after them. */
 export function paint() {
-  if (brush.mask) brush.take(null);
-  else takeUp(...chosenImage());
+  if (brush.mask) {
+    brush.take(null);
+    part("class").value = before.choice;
+    part("prompt").value = before.prompt;
+    const fillings = allImages().filter(({ frames }) => frames.length);
+    const { images, chosen } = before;
+    showImages([...images, ...fillings], fillings.length ? images.length : images.indexOf(chosen));
+  } else {
+    const [chosen, pixels] = chosenImage();
+    before = { images: allImages(), chosen, choice: part("class").value, prompt: part("prompt").value };
+    takeUp(chosen, pixels);
+  }
   part("brush").hidden = part("mask").hidden = !isPainting();
+  showCommand();
   part("paint").setAttribute("aria-expanded", isPainting());
   part("paint").textContent = isPainting() ? "Done painting" : "Paint over it";
   part("generate").disabled = isPainting();
@@ -74,9 +88,11 @@ function showButtons() {
 export async function openFile() {
   const [file] = part("file").files;
   part("file").value = "";
+  const { mask } = brush;
   if (!file) return;
   try {
-    takeUp({ seed: null, told: null, words: "" }, await opened(file, about.image));
+    const pixels = await opened(file, about.image);
+    if (mask && brush.mask === mask) takeUp({ seed: null, told: null, words: "" }, pixels);
   } catch {
     fail(new Error(`expected an image that this browser reads, got ${file.name}; choose another`));
   }
@@ -94,5 +110,6 @@ export function toggleEraser() {
 
 export function resize() {
   showValues();
+  showCommand();
   brush.show();
 }

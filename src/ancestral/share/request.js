@@ -83,7 +83,8 @@ export function remember() {
 /** What is asked of each image. @returns {Asked[]} */
 export function asked() {
   const count = asNumber("images"), first = BigInt(part("seed").value), prompts = lines(part("prompt").value);
-  if (first + BigInt(count) - 1n > MOST_SEED) throw new RangeError(`expected a seed of at most ${MOST_SEED}`);
+  const most = MOST_SEED - BigInt(count) + 1n;
+  if (first > most) throw new RangeError(`expected a seed of at most ${most} for so many images, got ${first}`);
   const attributes = about.attributes.map(({ mean, std }, i) => (part(`attribute-${i}`).valueAsNumber - mean) / std);
   return Array.from({ length: count }, (_, i) => {
     const choice = part("class").value, index = choice === "all" ? i % about.classes.length : Number(choice);
@@ -117,24 +118,39 @@ export function askFor(told) {
   showCommand();
 }
 
-/** The command that generates the same images. */
+/** The command that generates the same images, or fills them where an image is painted over. */
 export function showCommand() {
-  const words = ["ancestral", "sample", "RUN", "--seed", part("seed").value, "--num-images", part("images").value];
-  const choice = part("class").value, prompts = lines(part("prompt").value);
-  if (about.classes.length && choice !== "all") words.push("--classes", about.classes[choice] ?? "none");
-  for (const prompt of about.text ? prompts : []) words.push("--prompt", prompt);
+  const fills = !part("brush").hidden;
+  const does = fills ? ["edit", "inpaint", "RUN", "IMAGE", "--mask", "MASK"] : ["sample", "RUN"];
+  const words = ["ancestral", ...does, "--seed", part("seed").value, "--num-images", part("images").value];
+  const choice = part("class").value, usually = fills ? "none" : "all";
+  const chosen = about.classes.length ? (choice in about.classes ? className(about.classes[choice]) : choice) : usually;
+  if (fills) words.push("--rounds", part("rounds").value);
+  if (chosen !== usually) words.push(...valued("--classes", [chosen]));
+  for (const prompt of lines(part("prompt").value)) words.push(...valued("--prompt", [prompt]));
   const values = about.attributes.map(({ name }, i) => [name, part(`attribute-${i}`).value]);
   const numbers = values.filter(([, value]) => value).map((each) => each.join("="));
-  if (numbers.length) words.push("--attributes", numbers.join(","));
+  if (numbers.length) words.push(...valued("--attributes", [numbers.join(",")]));
   words.push("--sampler", part("sampler").value, "--steps", part("steps").value);
   if (!part("guidance-field").hidden) words.push("--guidance", part("guidance").value);
   const isUsual = part("sampler").value === about.usual.sampler;
   const isGuided = ![0, 1].includes(asNumber("guidance"));
   const isMeant = (name) => (isUsual || !OF_SAMPLER.includes(name)) && (isGuided || !OF_GUIDANCE.includes(name));
   const flags = about.flags.filter(([name]) => isMeant(name));
-  words.push(...flags.flatMap(([name, values]) => [`--${name}`, ...values]));
-  const quoted = (word) => (/^[\w.,:=+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+  words.push(...flags.flatMap(([name, values]) => valued(`--${name}`, values)));
+  const quoted = (word) => (/^[\w.,:+-][\w.,:=+-]*$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
   part("command").textContent = words.map(quoted).join(" ");
+  part("command-note").hidden = !fills;
+}
+
+/** An option and its values; one that looks like an option is bound to it. */
+function valued(option, values) {
+  return values.length === 1 && values[0].startsWith("-") ? [`${option}=${values[0]}`] : [option, ...values];
+}
+
+/** A class as the command line takes it, which means something else by some names. */
+function className(name) {
+  return ["all", "none"].includes(name) || name.startsWith("=") ? `=${name}` : name;
 }
 
 function lines(text) {
