@@ -228,7 +228,7 @@ def test_images_are_looked_at_before_they_are_trained_on(chromium: Browser, tmp_
             assert words in found
         assert "red/broken.png" in page.evaluate("document.querySelector('.data-check').textContent")
         press(page, "Take the suggestion")
-        page.wait(shows(f"ancestral train {birds} --data.size 16"))
+        page.wait(f"{shows(f'ancestral train {birds}')} && {shows('--data.size 16')}")
         assert page.evaluate(ALERT) == ""
         assert page.complaints == []
 
