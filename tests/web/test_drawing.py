@@ -23,6 +23,7 @@ from page_calls import (
     fill,
     give,
     go,
+    has_button,
     job_of,
     opened,
     press,
@@ -134,7 +135,7 @@ def playwright(page: Page) -> object:
 
 def test_what_is_drawn_outlives_its_page_and_its_connection(chromium: Browser, studio: StudioProcess) -> None:
     """A page without network, one that is loaded anew and one beside it: all have every frame, and the same."""
-    page = opened(chromium, studio, f"{DRAW}&images=4&steps=600&sampler=ancestral", "Nothing has been drawn yet")
+    page = opened(chromium, studio, f"{DRAW}&images=4&steps=250&sampler=ancestral", "Nothing has been drawn yet")
     job = begun(page, "Draw")
     page.wait("Number(document.querySelector('.film-bar input').max) > 3")
     address = page.evaluate("location.hash")
@@ -142,7 +143,7 @@ def test_what_is_drawn_outlives_its_page_and_its_connection(chromium: Browser, s
     reloaded.evaluate("location.reload()")
     playwright(page).context.set_offline(True)
     before = studio.get(f"/api/jobs/{job}")["frames"]["count"]
-    while studio.get(f"/api/jobs/{job}")["frames"]["count"] < before + 50:
+    while studio.get(f"/api/jobs/{job}")["frames"]["count"] < before + 30:
         pass
     beside = opened(chromium, studio, DRAW, "step")
     playwright(page).context.set_offline(False)
@@ -151,8 +152,8 @@ def test_what_is_drawn_outlives_its_page_and_its_connection(chromium: Browser, s
         tree = ended(each, studio, job)
         each.wait(f"document.querySelector('.film-bar input').max === '{tree['frames']['count'] - 1}'", 60)
         assert job_of(each) == job
-    assert tree["frames"]["count"] == len(tree["frames"]["steps"]) == 601
-    for place in (0, 300, tree["frames"]["count"] - 1):
+    assert tree["frames"]["count"] == len(tree["frames"]["steps"]) == 251
+    for place in (0, 100, tree["frames"]["count"] - 1):
         for each in pages:
             each.evaluate(
                 "(to) => { const slider = document.querySelector('.film-bar input'); slider.value = to;"
