@@ -242,10 +242,8 @@ def test_names_are_shown_and_never_read_as_html(chromium: Browser, studio: Studi
 
 
 def test_the_types_of_the_modules_are_right() -> None:
-    compiler = shutil.which("tsc")
-    version = compiler and run([compiler, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
-    if not version or int(version.split(".")[0]) < 5:
-        pytest.skip(f"expected TypeScript 5, got {version or 'none'}: the types of the page's modules are not checked")
+    if (compiler := shutil.which("tsc")) is None:
+        pytest.skip("expected TypeScript's tsc, got none: the types of the page's modules are not checked")
     options = ["--allowJs", "--checkJs", "--strict", "--noEmit", "--target", "es2022", "--module", "esnext"]
     where = ["--moduleResolution", "node", "--lib", "es2022,dom,dom.iterable"]
     modules = [str(each) for each in sorted(PAGES.glob("*.js"))]

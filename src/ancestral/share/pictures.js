@@ -2,7 +2,9 @@
 
 const SHOWN_AT_LEAST = 256; // pixels of a side of what is saved
 
-/** RGBA, row after row. @param {Uint8Array} image (C, H, W) @param {number[]} shape */
+/** RGBA, row after row.
+ * @param {Uint8Array} image (C, H, W)
+ * @param {number[]} shape */
 export function rgba(image, [channels, height, width]) {
   const size = height * width, to = new Uint8ClampedArray(4 * size);
   const [green, blue] = channels > 2 ? [size, 2 * size] : [0, 0], alpha = channels % 2 ? -1 : (channels - 1) * size;

@@ -12,7 +12,10 @@ const WORDS = /** @type {Record<number, string>} */ ({
 
 /** What the server refused, or 0 as the status where it did not answer. */
 export class ApiError extends Error {
-  /** @param {number} status @param {string} [message] */
+  /**
+   * @param {number} status
+   * @param {string} [message]
+   */
   constructor(status, message) {
     super(message || WORDS[status] || `the studio failed with status ${status}; its terminal says more`);
     this.status = status;
@@ -27,25 +30,38 @@ export function adoptToken() {
   history.replaceState(null, "", found[2] ? `#${found[2].replace(/^#/, "")}` : location.pathname);
 }
 
-/** What JSON an address under /api holds.
- * @param {string} path @returns {Promise<any>} */
+/**
+ * What JSON an address under /api holds.
+ * @param {string} path
+ * @returns {Promise<any>}
+ */
 export async function get(path) {
   return (await call(path)).json();
 }
 
-/** Sends JSON.
- * @param {string} path @param {unknown} body @returns {Promise<any>} */
+/**
+ * Sends JSON.
+ * @param {string} path
+ * @param {unknown} body
+ * @returns {Promise<any>}
+ */
 export async function post(path, body) {
   const headers = { "content-type": "application/json", "x-studio": "1" };
   return answered(await call(path, { method: "POST", headers, body: JSON.stringify(body) }));
 }
 
-/** @param {string} path @returns {Promise<any>} */
+/**
+ * @param {string} path
+ * @returns {Promise<any>}
+ */
 export async function del(path) {
   return answered(await call(path, { method: "DELETE", headers: { "x-studio": "1" } }));
 }
 
-/** @param {string} path @returns {Promise<Uint8Array>} */
+/**
+ * @param {string} path
+ * @returns {Promise<Uint8Array>}
+ */
 export async function bytes(path) {
   return new Uint8Array(await (await call(path)).arrayBuffer());
 }
@@ -55,21 +71,30 @@ export async function blob(path) {
   return (await call(path)).blob();
 }
 
-/** Sends an image.
- * @param {Blob} file @returns {Promise<any>} */
+/**
+ * Sends an image.
+ * @param {Blob} file
+ * @returns {Promise<any>}
+ */
 export async function upload(file) {
   const headers = { "content-type": "application/octet-stream", "x-studio": "1" };
   return answered(await call("/api/uploads", { method: "POST", headers, body: file }));
 }
 
-/** Saves a file of the server where downloads go.
- * @param {string} path @param {string} name */
+/**
+ * Saves a file of the server where downloads go.
+ * @param {string} path
+ * @param {string} name
+ */
 export async function download(path, name) {
   save(await blob(path), name);
 }
 
-/** Saves a file that the page made.
- * @param {Blob} content @param {string} name */
+/**
+ * Saves a file that the page made.
+ * @param {Blob} content
+ * @param {string} name
+ */
 export function save(content, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(content);
@@ -81,7 +106,8 @@ export function save(content, name) {
 /**
  * An answer that is no fault, whatever it holds. Raises ApiError.
  *
- * @param {string} path @param {RequestInit} [options]
+ * @param {string} path
+ * @param {RequestInit} [options]
  */
 export async function call(path, options = {}) {
   const headers = { ...options.headers, authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}` };
@@ -98,7 +124,10 @@ async function answered(answer) {
   return text ? JSON.parse(text) : null;
 }
 
-/** @param {Response} answer @returns {Promise<string>} */
+/**
+ * @param {Response} answer
+ * @returns {Promise<string>}
+ */
 async function reason(answer) {
   try {
     return (await answer.json()).error ?? "";

@@ -23,7 +23,8 @@ const MOST_ROWS = 25; // of the table
 /**
  * A chart in an element.
  *
- * @param {HTMLElement} element @param {Chart} chart
+ * @param {HTMLElement} element
+ * @param {Chart} chart
  * @returns {{update: (chart: Chart) => void, mark: (x: number | null) => void, close: () => void}} `mark` shows a place
  *   on the x axis, without drawing all anew
  */
@@ -62,8 +63,11 @@ export function lineChart(element, chart) {
   };
 }
 
-/** A curve without axes, of a card.
- * @param {number[]} values @param {string} label */
+/**
+ * A curve without axes, of a card.
+ * @param {number[]} values
+ * @param {string} label
+ */
 export function sparkline(values, label) {
   const [width, height] = [120, 32],
     all = values.filter(Number.isFinite),
@@ -78,8 +82,10 @@ export function sparkline(values, label) {
   return svg("svg", { ...about, preserveAspectRatio: "none" }, line);
 }
 
-/** A number in few characters.
- * @param {number} value */
+/**
+ * A number in few characters.
+ * @param {number} value
+ */
 export function short(value) {
   const size = Math.abs(value);
   if (size >= 1e6) return `${trimmed((value / 1e6).toPrecision(3))}M`;
@@ -96,7 +102,9 @@ function trimmed(digits) {
 /** @typedef {{toPixels: (value: number) => number, toValue: (pixels: number) => number, ticks: number[]}} Scale */
 
 /**
- * @param {number[]} values @param {boolean} log @param {[number, number]} pixels of the lowest and the highest
+ * @param {number[]} values
+ * @param {boolean} log
+ * @param {[number, number]} pixels of the lowest and the highest
  * @returns {Scale | null} null where there is nothing to show
  */
 function scaleOf(values, log, [from, to]) {
@@ -117,7 +125,11 @@ function scaleOf(values, log, [from, to]) {
   };
 }
 
-/** @param {number} low @param {number} high @param {number} count */
+/**
+ * @param {number} low
+ * @param {number} high
+ * @param {number} count
+ */
 function rounds(low, high, count) {
   const rough = (high - low) / count,
     power = 10 ** Math.floor(Math.log10(rough));
@@ -128,7 +140,10 @@ function rounds(low, high, count) {
   return found;
 }
 
-/** @param {number} low @param {number} high */
+/**
+ * @param {number} low
+ * @param {number} high
+ */
 function decades(low, high) {
   const found = [];
   for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power++) {
@@ -139,7 +154,11 @@ function decades(low, high) {
   return within.length > 2 ? within.filter((_, i) => i % spare === 0) : rounds(low, high, 4);
 }
 
-/** @param {Chart} chart @param {number} width @param {HTMLElement} legend */
+/**
+ * @param {Chart} chart
+ * @param {number} width
+ * @param {HTMLElement} legend
+ */
 function drawing(chart, width, legend) {
   const height = chart.height ?? 240,
     { top, right, bottom, left } = MARGIN,
@@ -191,7 +210,13 @@ function drawing(chart, width, legend) {
   return { whole, mark };
 }
 
-/** @param {SVGElement} whole @param {Series} series @param {number} i @param {Scale} x @param {Scale} y */
+/**
+ * @param {SVGElement} whole
+ * @param {Series} series
+ * @param {number} i
+ * @param {Scale} x
+ * @param {Scale} y
+ */
 function drawSeries(whole, series, i, x, y) {
   const color = `series-${(i % COLORS) + 1}`,
     points = series.x.map((value, n) => [place(x, value), place(y, series.y[n])]);
@@ -211,14 +236,19 @@ function drawSeries(whole, series, i, x, y) {
   });
 }
 
-/** @param {Scale} scale @param {number | null} value */
+/**
+ * @param {Scale} scale
+ * @param {number | null} value
+ */
 function place(scale, value) {
   const found = value === null || value === undefined ? NaN : scale.toPixels(value);
   return Number.isFinite(found) ? found : null;
 }
 
-/** The least and the largest of as many places as can be told apart.
- * @param {(number | null)[][]} points */
+/**
+ * The least and the largest of as many places as can be told apart.
+ * @param {(number | null)[][]} points
+ */
 function thinned(points) {
   if (points.length <= MOST_POINTS) return points;
   const size = Math.ceil((2 * points.length) / MOST_POINTS),
@@ -246,18 +276,28 @@ function path(points) {
     .join("");
 }
 
-/** @param {(number | null)[]} values @returns {number[]} */
+/**
+ * @param {(number | null)[]} values
+ * @returns {number[]}
+ */
 function finite(values) {
   return /** @type {number[]} */ (values.filter((each) => each !== null && Number.isFinite(each)));
 }
 
-/** @param {Series} series @returns {number[]} */
+/**
+ * @param {Series} series
+ * @returns {number[]}
+ */
 function reach({ y, error }) {
   if (!error) return finite(y);
   return finite(y.flatMap((each, i) => (each === null ? [] : [each - (error[i] ?? 0), each + (error[i] ?? 0)])));
 }
 
-/** @param {HTMLElement} legend @param {Chart} chart @param {(string | null)[]} [values] */
+/**
+ * @param {HTMLElement} legend
+ * @param {Chart} chart
+ * @param {(string | null)[]} [values]
+ */
 function showLegend(legend, chart, values = []) {
   const items = chart.series.map((each, i) => {
     const swatch = svg("svg", { viewBox: "0 0 20 8", width: 20, height: 8, "aria-hidden": "true" });
@@ -270,7 +310,10 @@ function showLegend(legend, chart, values = []) {
 /**
  * Shows what lies at the pointer in the legend.
  *
- * @param {SVGSVGElement} whole @param {HTMLElement} legend @param {Chart} chart @param {Scale} x
+ * @param {SVGSVGElement} whole
+ * @param {HTMLElement} legend
+ * @param {Chart} chart
+ * @param {Scale} x
  * @param {{left: number, end: number, top: number, floor: number}} box
  */
 function pointOut(whole, legend, chart, x, { left, end, top, floor }) {
@@ -301,8 +344,11 @@ function pointOut(whole, legend, chart, x, { left, end, top, floor }) {
   });
 }
 
-/** The place of the nearest point that is there; -1 where there is none.
- * @param {Series} series @param {number} wanted */
+/**
+ * The place of the nearest point that is there; -1 where there is none.
+ * @param {Series} series
+ * @param {number} wanted
+ */
 function near(series, wanted) {
   let best = -1,
     least = Infinity;
@@ -314,8 +360,11 @@ function near(series, wanted) {
   return best;
 }
 
-/** What a chart shows, in rows, once somebody asks for it.
- * @param {HTMLDetailsElement} table @param {Chart} chart */
+/**
+ * What a chart shows, in rows, once somebody asks for it.
+ * @param {HTMLDetailsElement} table
+ * @param {Chart} chart
+ */
 function tabulate(table, chart) {
   if (!table.firstChild) table.append(h("summary", null, "As a table"));
   if (!table.open) return;

@@ -5,7 +5,10 @@ import { charted, counted, number, percent, table, withError } from "./figures.j
 
 /** @typedef {[number, number | null]} Estimate a value and its standard error */
 
-/** @param {any} file @returns {import("./numbers.js").Shown} */
+/**
+ * @param {any} file
+ * @returns {import("./numbers.js").Shown}
+ */
 export function showQuality(file) {
   const [z, height, width] = file.latents, { kl_bits_per_image: kl, codes_used: used, bits_per_code: bits } = file;
   /** @type {(string | false)[][]} */
@@ -30,7 +33,10 @@ function ends(values) {
   return said.join(" to ");
 }
 
-/** @param {any} file @returns {import("./numbers.js").Shown} */
+/**
+ * @param {any} file
+ * @returns {import("./numbers.js").Shown}
+ */
 export function showRate(file) {
   const count = `${counted(file.restored.num_images)} held-out images`;
   const charts = charted([curves(file, "psnr", "PSNR, dB"), curves(file, "ssim", "SSIM")]);
@@ -49,7 +55,12 @@ export function showRate(file) {
   return { element, close: charts.close };
 }
 
-/** @param {any} file @param {"psnr" | "ssim"} of @param {string} label @returns {import("./charts.js").Chart} */
+/**
+ * @param {any} file
+ * @param {"psnr" | "ssim"} of
+ * @param {string} label
+ * @returns {import("./charts.js").Chart}
+ */
 function curves({ curves: all }, of, label) {
   const series = all.map((/** @type {any} */ { name, points }) => ({
     name,
@@ -60,7 +71,10 @@ function curves({ curves: all }, of, label) {
   return { title: label, series, x: { label: "bytes of an image", log: true }, y: { label } };
 }
 
-/** @param {Estimate} estimate @returns {Estimate} */
+/**
+ * @param {Estimate} estimate
+ * @returns {Estimate}
+ */
 function pair(estimate) {
   return estimate;
 }

@@ -7,7 +7,10 @@ const PATIENCE = 150; // ms of no change before the server is asked
 
 /** @typedef {{element: HTMLElement, show: (text: string) => void, fault: (words: string) => void}} CommandBox */
 
-/** @param {string} [title] @returns {CommandBox} */
+/**
+ * @param {string} [title]
+ * @returns {CommandBox}
+ */
 export function commandBox(title = "The same by the command line") {
   const code = h("code"),
     wrong = h("p", { class: "fault", role: "status" });
@@ -44,7 +47,8 @@ export function commandBox(title = "The same by the command line") {
  * Keeps a box at what a body would be by the command line. The server checks it without beginning anything: what is
  * wrong is shown in the box, and told to `fault` ("": nothing is), the answer to `answer`.
  *
- * @param {CommandBox} box @param {() => object | null} body as of POST /api/jobs; null: nothing to say yet
+ * @param {CommandBox} box
+ * @param {() => object | null} body as of POST /api/jobs; null: nothing to say yet
  * @param {{fault?: (words: string) => void, answer?: (answer: any) => void, path?: string}} [told] `path`: where else
  *   it is asked
  * @returns {() => void} to be called whenever what is asked has changed

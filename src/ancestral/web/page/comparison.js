@@ -4,7 +4,10 @@
 /** @typedef {"a" | "b" | "wipe" | "difference"} Mode */
 
 /**
- * @param {Film} a @param {Film} b @param {() => Mode} mode @param {() => number} share of each image that is the first's
+ * @param {Film} a
+ * @param {Film} b
+ * @param {() => Mode} mode
+ * @param {() => number} share of each image that is the first's
  * @returns {Film}
  */
 export function comparison(a, b, mode, share) {
@@ -27,14 +30,23 @@ export function comparison(a, b, mode, share) {
   };
 }
 
-/** @param {Uint8Array} one @param {Uint8Array} other @param {number[]} shape @param {number} share */
+/**
+ * @param {Uint8Array} one
+ * @param {Uint8Array} other
+ * @param {number[]} shape
+ * @param {number} share
+ */
 function wiped(one, other, [, , width], share) {
   const mixed = other.slice(), edge = Math.round(share * width);
   for (let row = 0; row < mixed.length; row += width) mixed.set(one.subarray(row, row + edge), row);
   return mixed;
 }
 
-/** How far the last images of two films are apart, in words. @param {Film} a @param {Film} b */
+/**
+ * How far the last images of two films are apart, in words.
+ * @param {Film} a
+ * @param {Film} b
+ */
 export function apart(a, b) {
   let most = 0, sum = 0, count = 0;
   for (let i = 0; i < Math.min(a.images, b.images); i++) {

@@ -51,8 +51,11 @@ export function dataCheck(take) {
   return { element, look, close: () => leave() };
 }
 
-/** @param {Tree} result as `ancestral data check --json` prints it @param {(suggestion: Map<string, any>) => void} take
- * @param {Node | null} time what has training steps timed */
+/**
+ * @param {Tree} result as `ancestral data check --json` prints it
+ * @param {(suggestion: Map<string, any>) => void} take
+ * @param {Node | null} time what has training steps timed
+ */
 function report(result, take, time) {
   const classes = Object.entries(result.classes ?? {}).sort(([, a], [, b]) => b - a);
   const alike = (result.duplicates ?? []).reduce(
@@ -97,7 +100,10 @@ function between(range) {
   return !range ? "" : range[0] === range[1] ? String(range[0]) : `${range[0]} to ${range[1]}`;
 }
 
-/** @param {string} title @param {string[]} words */
+/**
+ * @param {string} title
+ * @param {string[]} words
+ */
 function listed(title, words) {
   if (!words.length) return null;
   const rest = words.length > LISTED ? [`and ${counted(words.length - LISTED)} more`] : [];
@@ -109,9 +115,12 @@ function listed(title, words) {
   );
 }
 
-/** What suits the images.
- * @param {Tree} result @param {(suggestion: Map<string, any>) => void} take
- * @param {Node | null} time */
+/**
+ * What suits the images.
+ * @param {Tree} result
+ * @param {(suggestion: Map<string, any>) => void} take
+ * @param {Node | null} time
+ */
 function suggestion({ suggested_size: size, suggested_fit: fit, recipe }, take, time) {
   if (!size) return null;
   const [height, width] = recipe?.size ?? [size, size],

@@ -34,13 +34,23 @@ export const view = {
   open: (place) => viewOfRun("draw", place, (details, params) => drawing(place, details, params)),
 };
 
-/** What a job of drawing is asked. @param {Params} asked @param {Details} details @param {string} before */
+/**
+ * What a job of drawing is asked.
+ * @param {Params} asked
+ * @param {Details} details
+ * @param {string} before
+ */
 function settingsOf(asked, details, before) {
   const shared = { num_images: Number(asked.images || IMAGES), seed: asked.seed || "0", each: true };
   return { ...shared, ...(asked.numbers ? { arrays: NUMBERS } : {}), ...tellingOf(asked, details), sampling: samplingOf(asked, before) };
 }
 
-/** What a job was asked, as the address has it. @param {string} run @param {Record<string, any>} settings @returns {Params} */
+/**
+ * What a job was asked, as the address has it.
+ * @param {string} run
+ * @param {Record<string, any>} settings
+ * @returns {Params}
+ */
 function askedOf(run, { seed: from, num_images: images, classes, attributes, prompt, sampling }) {
   const told = /** @type {Params} */ ({ run, seed: String(from ?? 0), images: String(images ?? IMAGES) });
   if (classes) told.classes = classes;
@@ -53,7 +63,9 @@ function askedOf(run, { seed: from, num_images: images, classes, attributes, pro
 }
 
 /**
- * @param {import("./main.js").Place} place @param {Details} details @param {Params} first
+ * @param {import("./main.js").Place} place
+ * @param {Details} details
+ * @param {Params} first
  * @returns {import("./main.js").Opened}
  */
 function drawing({ root, go }, details, first) {
@@ -108,7 +120,10 @@ function drawing({ root, go }, details, first) {
     on(root, "drop", (event) => (event.preventDefault(), restore(event.dataTransfer.files[0]))),
   ];
 
-  /** Begins what is asked, in place of what is drawn. @param {Event} [event] */
+  /**
+   * Begins what is asked, in place of what is drawn.
+   * @param {Event} [event]
+   */
   async function draw(event) {
     event?.preventDefault();
     if (!form.reportValidity()) return;
@@ -146,7 +161,10 @@ function drawing({ root, go }, details, first) {
     ask({ ...asked, ...copied, compare: on ? "1" : "", [`${OTHER}job`]: "" });
   }
 
-  /** Takes up the settings of a picture. @param {File | undefined} given */
+  /**
+   * Takes up the settings of a picture.
+   * @param {File | undefined} given
+   */
   async function restore(given) {
     file.value = "";
     if (!given) return;
@@ -162,7 +180,11 @@ function drawing({ root, go }, details, first) {
     }
   }
 
-  /** Shows the jobs that the address names in place of others. @param {number} i @param {string | undefined} id */
+  /**
+   * Shows the jobs that the address names in place of others.
+   * @param {number} i
+   * @param {string | undefined} id
+   */
   function attach(i, id) {
     if ((films[i]?.id ?? "") === (id ?? "")) return;
     films[i]?.close();
@@ -171,7 +193,10 @@ function drawing({ root, go }, details, first) {
     else showFilm();
   }
 
-  /** Of a job that the server no longer has. @param {number} i */
+  /**
+   * Of a job that the server no longer has.
+   * @param {number} i
+   */
   function forget(i) {
     films[i]?.close();
     films[i] = null;
@@ -218,7 +243,7 @@ function drawing({ root, go }, details, first) {
     if (!one) return;
     const every = Math.ceil(one.length / MOST_FRAMES), steps = Array.from({ length: one.length }, (_, i) => i);
     const kept = steps.filter((i) => i % every === 0 || i === one.length - 1);
-    const pixels = kept.map((i) => one.image(i, shown.which, shown.chosen)).filter((each) => each !== null);
+    const pixels = kept.flatMap((i) => one.image(i, shown.which, shown.chosen) ?? []);
     const times = pixels.map((_, i) => (i === pixels.length - 1 ? LAST : FILM));
     save(await png(pixels.map((each) => gridOf([each], one.shape)), times), `${details.name}-seed-${seedOf(shown.chosen)}-film.png`);
   }

@@ -30,7 +30,9 @@ export const view = {
 };
 
 /**
- * @param {import("./main.js").Place} place @param {Details} details @param {Params} first
+ * @param {import("./main.js").Place} place
+ * @param {Details} details
+ * @param {Params} first
  * @returns {import("./main.js").Opened}
  */
 function editing({ root, go }, details, first) {
@@ -157,7 +159,10 @@ function editing({ root, go }, details, first) {
     fail(new Error("expected an image of the network's size; one of another size is not edited further"));
   }
 
-  /** Takes up what the address names: a result of a job, or uploads. @param {Params} params */
+  /**
+   * Takes up what the address names: a result of a job, or uploads.
+   * @param {Params} params
+   */
   async function fetchSources({ of: job, image: number, ...uploads }) {
     try {
       if (job) {

@@ -51,12 +51,22 @@ export const TASKS = /** @type {Record<string, Task>} */ ({
   ] },
 });
 
-/** @param {string} name @param {string} label @param {number | ""} usual @param {Partial<Asked>} [more] @returns {Asked} */
+/**
+ * @param {string} name
+ * @param {string} label
+ * @param {number | ""} usual
+ * @param {Partial<Asked>} [more]
+ * @returns {Asked}
+ */
 function numeric(name, label, usual, more) {
   return { name, label, usual, kind: "number", step: 1, ...more };
 }
 
-/** What a task is asked, as a job takes it: of the fields those that are filled in. @param {Task} task @param {Params} params */
+/**
+ * What a task is asked, as a job takes it: of the fields those that are filled in.
+ * @param {Task} task
+ * @param {Params} params
+ */
 export function askedOfTask(task, params) {
   const found = /** @type {Record<string, any>} */ ({});
   for (const { name, kind, usual, some } of task.asked) {
@@ -71,7 +81,8 @@ export function askedOfTask(task, params) {
 /**
  * The fields of a task.
  *
- * @param {Task} task @param {(name: string, value: string) => void} change
+ * @param {Task} task
+ * @param {(name: string, value: string) => void} change
  * @returns {import("./sampling_fields.js").Part}
  */
 export function taskFields(task, change) {
@@ -90,7 +101,10 @@ export function taskFields(task, change) {
   };
 }
 
-/** @param {Asked} asked @param {(name: string, value: string) => void} change */
+/**
+ * @param {Asked} asked
+ * @param {(name: string, value: string) => void} change
+ */
 function fieldOf({ name, label, kind, usual, choices, ...more }, change) {
   const options = { ...more, optional: usual === "", change: (/** @type {any} */ to) => change(name, String(to ?? "")) };
   const made = () => {

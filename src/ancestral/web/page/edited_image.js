@@ -15,14 +15,21 @@ export class Source {
   /** @type {Map<Blob | null, Promise<string>>} */
   places = new Map();
 
-  /** @param {Uint8Array} pixels (C, H, W) @param {Shape} shape @param {Blob | null} [file] */
+  /**
+   * @param {Uint8Array} pixels (C, H, W)
+   * @param {Shape} shape
+   * @param {Blob | null} [file]
+   */
   constructor(pixels, shape, file = null) {
     this.pixels = pixels;
     this.shape = shape;
     this.file = file;
   }
 
-  /** The id of its upload. @param {boolean} asGiven as the file that it came in, not as it is seen */
+  /**
+   * The id of its upload.
+   * @param {boolean} asGiven as the file that it came in, not as it is seen
+   */
   id(asGiven) {
     const file = asGiven ? this.file : null, known = this.places.get(file);
     if (known) return known;
@@ -33,12 +40,20 @@ export class Source {
   }
 }
 
-/** A PNG of an image, pixel by pixel. @param {Uint8Array} pixels @param {number[]} shape @returns {Promise<Blob>} */
+/**
+ * A PNG of an image, pixel by pixel.
+ * @param {Uint8Array} pixels
+ * @param {number[]} shape
+ * @returns {Promise<Blob>}
+ */
 export function asFile(pixels, shape) {
   return png([{ width: shape[2], height: shape[1], pixels: new Uint8Array(rgba(pixels, shape).buffer) }]);
 }
 
-/** @param {Shape} shape @param {() => void} changed called when what is painted is another */
+/**
+ * @param {Shape} shape
+ * @param {() => void} changed called when what is painted is another
+ */
 export function editedImage(shape, changed) {
   const [, height, width] = shape, least = Math.min(height, width);
   const canvas = h("canvas", { role: "img", "aria-label": "The image that is edited" });
@@ -83,7 +98,10 @@ export function editedImage(shape, changed) {
     if (pressed instanceof Element) pressed.setAttribute("aria-pressed", String(!isPressed(pressed)));
   }
 
-  /** Takes up a mask: white is painted, and greys from the middle on. @param {Blob | undefined} given */
+  /**
+   * Takes up a mask: white is painted, and greys from the middle on.
+   * @param {Blob | undefined} given
+   */
   async function openMask(given) {
     file.value = "";
     if (!given || !brush.mask) return;

@@ -36,7 +36,11 @@ export function svg(tag, props, ...children) {
   return made;
 }
 
-/** @param {Element} made @param {Props | null | undefined} props @param {(Child | Child[])[]} children */
+/**
+ * @param {Element} made
+ * @param {Props | null | undefined} props
+ * @param {(Child | Child[])[]} children
+ */
 function fill(made, props, children) {
   made.append(
     ...children.flat().flatMap((each) => (isThere(each) ? [each instanceof Node ? each : String(each)] : [])),
@@ -49,7 +53,11 @@ function fill(made, props, children) {
   }
 }
 
-/** @template T @param {T | null | undefined | false} value @returns {value is T} */
+/**
+ * @template T
+ * @param {T | null | undefined | false} value
+ * @returns {value is T}
+ */
 function isThere(value) {
   return value !== null && value !== undefined && value !== false;
 }
@@ -57,7 +65,9 @@ function isThere(value) {
 /**
  * Listens to kinds of events, which spaces part.
  *
- * @param {EventTarget} target @param {string} kinds @param {(event: any) => void} act
+ * @param {EventTarget} target
+ * @param {string} kinds
+ * @param {(event: any) => void} act
  * @returns {() => void} stops listening
  */
 export function on(target, kinds, act) {
@@ -66,8 +76,11 @@ export function on(target, kinds, act) {
   return () => each.forEach((kind) => target.removeEventListener(kind, act));
 }
 
-/** The element of the page with an id.
- * @param {string} id @returns {HTMLElement} */
+/**
+ * The element of the page with an id.
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
 export function part(id) {
   const found = document.getElementById(id);
   if (!found) throw new Error(`expected an element #${id} in the page`);
@@ -77,7 +90,9 @@ export function part(id) {
 /**
  * A button that does something, and is switched off while it does. What goes wrong is said in the page.
  *
- * @param {string} words @param {() => unknown} act @param {Props} [props]
+ * @param {string} words
+ * @param {() => unknown} act
+ * @param {Props} [props]
  */
 export function button(words, act, props) {
   const made = h("button", { type: "button", ...props }, words);
@@ -94,19 +109,24 @@ export function button(words, act, props) {
   return made;
 }
 
-/** Says something to whoever listens to the page rather than looks at it.
- * @param {string} words */
+/**
+ * Says something to whoever listens to the page rather than looks at it.
+ * @param {string} words
+ */
 export function say(words) {
   part("status").textContent = words;
 }
 
-/** What went wrong, for people; "" takes it back. That the server does not answer stands at the foot of a page that
+/**
+ * What went wrong, for people; "" takes it back. That the server does not answer stands at the foot of a page that
  * shows something.
- * @param {unknown} fault */
+ * @param {unknown} fault
+ */
 export function fail(fault) {
   const alert = part("alert"),
     words = fault instanceof Error ? fault.message : String(fault);
-  if (fault instanceof Error && "status" in fault && fault.status === 0 && part("view").childElementCount) return;
+  const isUnanswered = /** @type {{ status?: number } | null} */ (fault)?.status === 0;
+  if (isUnanswered && part("view").childElementCount) return;
   alert.hidden = !words;
   alert.textContent = words;
   if (words) alert.scrollIntoView({ block: "nearest" });

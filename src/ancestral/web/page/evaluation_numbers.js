@@ -13,7 +13,10 @@ const METRICS = /** @type {Record<string, string>} */ ({
   density: "density ↑", coverage: "coverage ↑",
 });
 
-/** @param {any} file @returns {import("./numbers.js").Shown} */
+/**
+ * @param {any} file
+ * @returns {import("./numbers.js").Shown}
+ */
 export function showEvaluation(file) {
   const comparisons = /** @type {Comparison[]} */ (file.comparisons);
   const generated = comparisons.find((each) => each.name === GENERATED) ?? comparisons[0];
@@ -56,7 +59,9 @@ function amount(found) {
 /**
  * A bar for each comparison, from zero, with its standard error.
  *
- * @param {string} title @param {Comparison[]} comparisons @param {string} name
+ * @param {string} title
+ * @param {Comparison[]} comparisons
+ * @param {string} name
  */
 function bars(title, comparisons, name) {
   const found = comparisons.flatMap((each) => {

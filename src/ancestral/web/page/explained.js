@@ -9,7 +9,8 @@ const PATIENCE = 120; // ms of no change before the server is asked
 /**
  * Asks for a step whenever it is another, and hands over the numbers of the last that was asked for.
  *
- * @param {string} run @param {(job: import("./store.js").Job) => void} done
+ * @param {string} run
+ * @param {(job: import("./store.js").Job) => void} done
  * @returns {{ask: (settings: () => Promise<object> | object) => void, element: HTMLElement, close: () => void}}
  */
 export function explained(run, done) {
@@ -69,7 +70,10 @@ export function explained(run, done) {
   };
 }
 
-/** A row of pictures that a job wrote, each with words. @param {Record<string, string>} words by the names of files */
+/**
+ * A row of pictures that a job wrote, each with words.
+ * @param {Record<string, string>} words by the names of files
+ */
 export function pictureRow(words) {
   const shown = Object.entries(words).map(([name, said]) => ({ name, said, ...picture() }));
   const element = h(

@@ -16,7 +16,12 @@ import { h, on } from "./elements.js";
 const LARGEST_SEED = 2n ** 63n - 1n;
 let made = 0;
 
-/** @param {string} label @param {number | null} value @param {Options} [options] @returns {Field<number | null>} */
+/**
+ * @param {string} label
+ * @param {number | null} value
+ * @param {Options} [options]
+ * @returns {Field<number | null>}
+ */
 export function number(label, value, options = {}) {
   const { min, max, step = "any", optional, placeholder } = options;
   const input = h("input", { type: "number", min, max, step, placeholder, required: !optional, value: value ?? "" });
@@ -26,7 +31,11 @@ export function number(label, value, options = {}) {
   });
 }
 
-/** @param {string} label @param {string} value @param {Options} [options] with `rows`: of several lines */
+/**
+ * @param {string} label
+ * @param {string} value
+ * @param {Options} [options] with `rows`: of several lines
+ */
 export function text(label, value, options = {}) {
   const { rows, placeholder, optional } = options;
   const shared = { spellcheck: "false", autocomplete: "off", placeholder, required: !optional, value };
@@ -37,8 +46,12 @@ export function text(label, value, options = {}) {
   });
 }
 
-/** A whole number of up to 63 bits, as text: it may be larger than numbers of a page are exact. A call takes text too.
- * @param {string} label @param {string} value @param {Options} [options] */
+/**
+ * A whole number of up to 63 bits, as text: it may be larger than numbers of a page are exact. A call takes text too.
+ * @param {string} label
+ * @param {string} value
+ * @param {Options} [options]
+ */
 export function seed(label, value, options = {}) {
   const input = h("input", { type: "text", inputmode: "numeric", autocomplete: "off", required: true, value });
   const wrong = () => {
@@ -52,9 +65,13 @@ export function seed(label, value, options = {}) {
   });
 }
 
-/** @param {string} label @param {(string | {value: string, label: string})[]} choices @param {string} value
+/**
+ * @param {string} label
+ * @param {(string | {value: string, label: string})[]} choices
+ * @param {string} value
  * @param {Options} [options]
- * @returns {Field<string> & {offer: (choices: (string | {value: string, label: string})[]) => void}} */
+ * @returns {Field<string> & {offer: (choices: (string | {value: string, label: string})[]) => void}}
+ */
 export function select(label, choices, value, options = {}) {
   const input = h("select");
   /** @param {(string | {value: string, label: string})[]} offered */
@@ -73,7 +90,12 @@ export function select(label, choices, value, options = {}) {
   return Object.assign(made, { offer });
 }
 
-/** @param {string} label @param {boolean} value @param {Options} [options] @returns {Field<boolean>} */
+/**
+ * @param {string} label
+ * @param {boolean} value
+ * @param {Options} [options]
+ * @returns {Field<boolean>}
+ */
 export function checkbox(label, value, options = {}) {
   const input = h("input", { type: "checkbox" });
   input.checked = value;
@@ -83,7 +105,12 @@ export function checkbox(label, value, options = {}) {
   });
 }
 
-/** @param {string} label @param {number} value @param {Options} options @returns {Field<number>} */
+/**
+ * @param {string} label
+ * @param {number} value
+ * @param {Options} options
+ * @returns {Field<number>}
+ */
 export function range(label, value, options) {
   const { min = 0, max = 1, step = "any", format = String } = options;
   const input = h("input", { type: "range", min, max, step, value });
@@ -102,8 +129,10 @@ export function range(label, value, options) {
  * A field around an input of one's own.
  *
  * @template T
- * @param {string} label @param {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} input
- * @param {Options} options @param {{read: () => T, write: (value: T) => void}} access
+ * @param {string} label
+ * @param {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} input
+ * @param {Options} options
+ * @param {{read: () => T, write: (value: T) => void}} access
  * @returns {Field<T>}
  */
 export function field(label, input, { help, change }, { read, write }) {

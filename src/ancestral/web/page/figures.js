@@ -8,7 +8,8 @@ const MINUS = "−", PLUS_MINUS = "\u00a0±\u00a0"; // with spaces at which no l
 /**
  * A number as it is read: thousands apart, few digits behind the point.
  *
- * @param {number | null | undefined} value @param {number} [digits]
+ * @param {number | null | undefined} value
+ * @param {number} [digits]
  */
 export function number(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
@@ -20,7 +21,8 @@ export function number(value, digits = 3) {
 /**
  * A value ± one standard error, the error to two digits and the value to as many places.
  *
- * @param {number | null | undefined} value @param {number | null | undefined} [error]
+ * @param {number | null | undefined} value
+ * @param {number | null | undefined} [error]
  */
 export function withError(value, error) {
   if (!error || value === null || value === undefined) return number(value);
@@ -35,7 +37,10 @@ export function withError(value, error) {
   return said.join(PLUS_MINUS);
 }
 
-/** @param {number} share of 1 @param {number} [places] */
+/**
+ * @param {number} share of 1
+ * @param {number} [places]
+ */
 export function percent(share, places = 1) {
   return `${(100 * share).toFixed(places)}\u00a0%`;
 }
@@ -72,7 +77,9 @@ export function charted(charts) {
 /**
  * A table that scrolls inside its own box; the first cell of a row names it.
  *
- * @param {string[]} head @param {Child[][]} rows @param {string} caption
+ * @param {string[]} head
+ * @param {Child[][]} rows
+ * @param {string} caption
  */
 export function table(head, rows, caption) {
   const top = h("tr", null, ...head.map((each) => h("th", { scope: "col" }, each)));

@@ -138,7 +138,10 @@ export function filmView(told = {}) {
   return {
     element,
     slider,
-    /** Shows a film, or what has come to it. @param {Film} other */
+    /**
+     * Shows a film, or what has come to it.
+     * @param {Film} other
+     */
     show(other) {
       const follows = other !== film || position() >= Number(slider.max);
       film = other;

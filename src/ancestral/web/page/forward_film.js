@@ -15,7 +15,9 @@ export function forwardFilm(caption = (t) => `t = ${t}`) {
   return {
     element,
     /**
-     * @param {import("./schedule_tables.js").Table} table @param {Float32Array} x0 @param {Float32Array} eps
+     * @param {import("./schedule_tables.js").Table} table
+     * @param {Float32Array} x0
+     * @param {Float32Array} eps
      * @param {number[]} shape
      */
     show(table, x0, eps, shape) {
@@ -30,8 +32,13 @@ export function forwardFilm(caption = (t) => `t = ${t}`) {
   };
 }
 
-/** x_t = alpha_t x_0 + sigma_t eps. @param {import("./schedule_tables.js").Table} table @param {number} t
- * @param {Float32Array} x0 @param {Float32Array} eps */
+/**
+ * x_t = alpha_t x_0 + sigma_t eps.
+ * @param {import("./schedule_tables.js").Table} table
+ * @param {number} t
+ * @param {Float32Array} x0
+ * @param {Float32Array} eps
+ */
 export function noised(table, t, x0, eps) {
   const { alpha, sigma } = levelOf(table, t);
   const mixed = new Float64Array(x0.length);

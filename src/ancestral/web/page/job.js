@@ -21,8 +21,10 @@ export function startJob(body) {
   return post("/api/jobs", body);
 }
 
-/** Asks a job to stop; its end is told by the events.
- * @param {string} id */
+/**
+ * Asks a job to stop; its end is told by the events.
+ * @param {string} id
+ */
 export function stopJob(id) {
   return del(`/api/jobs/${id}`);
 }
@@ -73,7 +75,9 @@ export function watch(id, told) {
 /**
  * The frames `from` to `to` (without it): bytes of [step][x_t, x_0][image][C][H][W].
  *
- * @param {string} id @param {number} from @param {number} to
+ * @param {string} id
+ * @param {number} from
+ * @param {number} to
  */
 export function fetchFrames(id, from, to) {
   return bytes(`/api/jobs/${id}/frames?from=${from}&to=${to}`);
@@ -82,8 +86,11 @@ export function fetchFrames(id, from, to) {
 /**
  * One image out of fetched frames, without a copy.
  *
- * @param {Uint8Array} fetched @param {Frames} frames
- * @param {number} step counted from the first that was fetched @param {"x_t" | "x_0"} which @param {number} image
+ * @param {Uint8Array} fetched
+ * @param {Frames} frames
+ * @param {number} step counted from the first that was fetched
+ * @param {"x_t" | "x_0"} which
+ * @param {number} image
  */
 export function imageOf(fetched, { images, shape }, step, which, image) {
   const size = shape[0] * shape[1] * shape[2];

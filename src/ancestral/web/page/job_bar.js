@@ -63,7 +63,10 @@ export function showJobs(root) {
 
 /** @typedef {{element: HTMLElement, show: (job: Job) => void}} Row */
 
-/** @param {string} id @returns {Row} */
+/**
+ * @param {string} id
+ * @returns {Row}
+ */
 function rowOf(id) {
   const words = h("span", { class: "job-words" }),
     bar = h("progress", { "aria-label": "Progress" });

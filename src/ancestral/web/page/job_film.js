@@ -95,7 +95,11 @@ export class JobFilm {
     return this.steps.length;
   }
 
-  /** @param {number} position @param {"x_t" | "x_0"} which @param {number} image */
+  /**
+   * @param {number} position
+   * @param {"x_t" | "x_0"} which
+   * @param {number} image
+   */
   image(position, which, image) {
     const step = this.steps[Math.min(position, this.steps.length - 1)], frames = this.job?.frames;
     return step && frames ? imageOf(step, frames, 0, which, image) : null;

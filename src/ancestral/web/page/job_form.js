@@ -13,7 +13,10 @@ import { state } from "./store.js";
  *   the button
  */
 
-/** @param {Form} form @returns {{element: HTMLElement, change: () => void, close: () => void}} */
+/**
+ * @param {Form} form
+ * @returns {{element: HTMLElement, change: () => void, close: () => void}}
+ */
 export function jobForm({ title, kind, view, run, fields, settings, start, progress, done }) {
   const box = commandBox(`${title}, by the command line`), words = h("p", { role: "status" }), bar = h("progress", { "aria-label": "Progress" });
   const begin = h("button", { type: "submit", class: "main" }, start);

@@ -10,7 +10,11 @@ import { logit, tableOf } from "./schedule_tables.js";
 
 const UNCODED = 8; // bits of a number of a pixel that is written as it is
 
-/** @param {any} file @param {import("./numbers.js").Details} details @returns {import("./numbers.js").Shown} */
+/**
+ * @param {any} file
+ * @param {import("./numbers.js").Details} details
+ * @returns {import("./numbers.js").Shown}
+ */
 export function showLikelihood(file, details) {
   const few = file.too_few && h("p", { class: "warning" }, h("strong", null, "Too few images. "),
     `The figure says little: ${file.too_few}.`);
@@ -30,7 +34,9 @@ function amount({ value, standard_error: error }) {
 /**
  * Log-SNR where the stretches of the chain begin, rising from noise, and where the last one ends.
  *
- * @param {any} file @param {import("./numbers.js").Details} details @returns {number[]}
+ * @param {any} file
+ * @param {import("./numbers.js").Details} details
+ * @returns {number[]}
  */
 export function edgesOf({ stretches, num_timesteps }, { schedule }) {
   const table = tableOf({ ...schedule, num_timesteps });
@@ -42,7 +48,9 @@ export function edgesOf({ stretches, num_timesteps }, { schedule }) {
 /**
  * The terms as a density, so that an area is bits, and their sum from L_T to the bound.
  *
- * @param {any} file @param {number[]} edges @returns {import("./charts.js").Chart[]}
+ * @param {any} file
+ * @param {number[]} edges
+ * @returns {import("./charts.js").Chart[]}
  */
 function overNoise({ stretches, prior, total, latents }, edges) {
   const width = (/** @type {number} */ i) => edges[i + 1] - edges[i], x = { label: "log-SNR, nats: noise left, data right" };
@@ -62,8 +70,11 @@ function overNoise({ stretches, prior, total, latents }, edges) {
   ];
 }
 
-/** Error of the predicted image against bits received: each stretch at the middle of its bits.
- * @param {any} file @returns {import("./charts.js").Chart} */
+/**
+ * Error of the predicted image against bits received: each stretch at the middle of its bits.
+ * @param {any} file
+ * @returns {import("./charts.js").Chart}
+ */
 function coding({ stretches, prior, total }) {
   let received = prior.value;
   const middles = stretches.map((/** @type {any} */ { bits }) => (received += bits) - bits / 2);
@@ -115,7 +126,10 @@ function flow({ flow: check, latents }) {
   return table(["model", "bits/dim"], rows, caption);
 }
 
-/** @param {any} file @returns {[string, string][]} */
+/**
+ * @param {any} file
+ * @returns {[string, string][]}
+ */
 function measuredOn(file) {
   const every = file.timesteps >= file.steps - 1;
   return [
@@ -129,7 +143,10 @@ function measuredOn(file) {
   ];
 }
 
-/** @param {import("./numbers.js").Details} details @returns {import("./numbers.js").Asked} */
+/**
+ * @param {import("./numbers.js").Details} details
+ * @returns {import("./numbers.js").Asked}
+ */
 export function likelihoodFields({ classes, settings }) {
   const images = numberField("Images", null, { min: 2, step: 1, optional: true, help: "held-out ones; 1,000 where there are" });
   const drawn = numberField("Terms", 32, { min: 2, step: 1, help: "drawn for each image" });

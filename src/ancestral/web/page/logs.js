@@ -19,7 +19,8 @@ const logs = /** @type {Map<string, Log>} */ (new Map());
 /**
  * Follows the log of a run: calls `told` with all records whenever there are others.
  *
- * @param {string} run @param {(records: LogRecord[]) => void} told
+ * @param {string} run
+ * @param {(records: LogRecord[]) => void} told
  * @returns {() => void} stops following
  */
 export function followLog(run, told) {
@@ -31,8 +32,13 @@ export function followLog(run, told) {
   return () => log.listeners.delete(told);
 }
 
-/** One curve out of records: those without the name are left out, what is no number is a gap.
- * @param {LogRecord[]} records @param {Along} along @param {string} name @param {number} [place] of a list */
+/**
+ * One curve out of records: those without the name are left out, what is no number is a gap.
+ * @param {LogRecord[]} records
+ * @param {Along} along
+ * @param {string} name
+ * @param {number} [place] of a list
+ */
 export function curve(records, along, name, place) {
   const there = records.filter((each) => name in each && each[along] !== undefined);
   return {
@@ -64,8 +70,10 @@ class Log {
     });
   }
 
-  /** Fetches what is new; asked again meanwhile, once more after that.
-   * @returns {Promise<void>} */
+  /**
+   * Fetches what is new; asked again meanwhile, once more after that.
+   * @returns {Promise<void>}
+   */
   fetch() {
     this.again = this.fetching !== null;
     this.fetching ??= this.read().finally(() => {

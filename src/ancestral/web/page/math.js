@@ -31,7 +31,10 @@ export function formula(text) {
   };
 }
 
-/** A number as a formula shows it. @param {number | null | undefined} value */
+/**
+ * A number as a formula shows it.
+ * @param {number | null | undefined} value
+ */
 export function shown(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "…";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";

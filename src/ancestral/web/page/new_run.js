@@ -20,8 +20,11 @@ const OFFERED = {
   text: ["none", "learned"],
 };
 
-/** @param {import("./main.js").Place} place @param {string | undefined} like a run whose settings are taken
- * @returns {import("./main.js").Opened} */
+/**
+ * @param {import("./main.js").Place} place
+ * @param {string | undefined} like a run whose settings are taken
+ * @returns {import("./main.js").Opened}
+ */
 export function newRun({ root, go, params }, like) {
   const model = like ? runOf(like) : null;
   let base = /** @type {Values} */ (new Map()),
@@ -106,8 +109,10 @@ export function newRun({ root, go, params }, like) {
   root.append(form);
   on(form, "submit", (event) => event.preventDefault());
 
-  /** What the server is asked.
-   * @param {Values} changed */
+  /**
+   * What the server is asked.
+   * @param {Values} changed
+   */
   function body(changed) {
     const [settings, from] = [
       tree(changed),
@@ -207,8 +212,12 @@ function isTaken(name) {
   return [...state.runs.values()].some((each) => each.place === name);
 }
 
-/** All settings as lines.
- * @param {Values} changes @param {() => {base: Values, now: Values}} known @param {() => void} ask */
+/**
+ * All settings as lines.
+ * @param {Values} changes
+ * @param {() => {base: Values, now: Values}} known
+ * @param {() => void} ask
+ */
 function linesOf(changes, known, ask) {
   const all = text("All settings", "", {
     rows: 16,
@@ -252,7 +261,12 @@ function linesOf(changes, known, ask) {
 
 /** @typedef {(key: string, value: any) => void} Set `undefined`: as the preset has it */
 
-/** @param {string} label @param {string} key @param {Set} set @returns {SettingField} */
+/**
+ * @param {string} label
+ * @param {string} key
+ * @param {Set} set
+ * @returns {SettingField}
+ */
 function numberSetting(label, key, set) {
   const made = number(label, null, { optional: true, min: 0, change: (value) => set(key, value ?? undefined) });
   return {
@@ -261,7 +275,12 @@ function numberSetting(label, key, set) {
   };
 }
 
-/** @param {string} label @param {string} key @param {Set} set @returns {SettingField} */
+/**
+ * @param {string} label
+ * @param {string} key
+ * @param {Set} set
+ * @returns {SettingField}
+ */
 function listSetting(label, key, set) {
   const numbers = (/** @type {string} */ words) =>
     words
@@ -281,7 +300,13 @@ function listSetting(label, key, set) {
   };
 }
 
-/** @param {string} label @param {string} key @param {string[]} choices @param {Set} set @returns {SettingField} */
+/**
+ * @param {string} label
+ * @param {string} key
+ * @param {string[]} choices
+ * @param {Set} set
+ * @returns {SettingField}
+ */
 function choiceSetting(label, key, choices, set) {
   const made = select(label, choices, "", { change: (value) => set(key, value) });
   return {

@@ -53,7 +53,11 @@ export const view = {
   open: (place) => viewOfRun("numbers", place, (details) => opened(place.root, details), isThere),
 };
 
-/** @param {HTMLElement} root @param {Details} details @returns {import("./main.js").Opened} */
+/**
+ * @param {HTMLElement} root
+ * @param {Details} details
+ * @returns {import("./main.js").Opened}
+ */
 function opened(root, details) {
   const shown = MEASUREMENTS.filter((each) => each.kinds.includes(details.kind)).map((each) => section(each, details));
   root.append(...(shown.length ? shown.map((each) => each.element) : [unmeasured(details)]));
@@ -84,7 +88,11 @@ function unmeasured({ name }) {
 
 /** @typedef {{element: HTMLElement, look: (details: Details) => Promise<void>, close: () => void}} Section */
 
-/** @param {Measurement} measurement @param {Details} details @returns {Section} */
+/**
+ * @param {Measurement} measurement
+ * @param {Details} details
+ * @returns {Section}
+ */
 function section({ name, title, about, verb, show, ask }, details) {
   const place = h("div"), id = `numbers-${name}`;
   const stale = h("p", { class: "warning", hidden: true }, h("strong", null, "Out of date. "),

@@ -53,7 +53,10 @@ export function ownImage(shape, changed, { view, run, hasData, known, kept }) {
     if (kept) send().then((id) => own === pixels && !closed && kept(id), fail);
   }
 
-  /** The id that it has on the server, which is told it at the first call. @returns {Promise<string>} */
+  /**
+   * The id that it has on the server, which is told it at the first call.
+   * @returns {Promise<string>}
+   */
   function send() {
     sent ??= png([{ width: shape[2], height: shape[1], pixels: new Uint8Array(rgba(pixels, shape).buffer) }])
       .then(upload)
@@ -153,14 +156,20 @@ export function noiseOf(seed, [channels, height, width]) {
   return new ImageNoise(BigInt(seed), channels * height * width).next();
 }
 
-/** Of numbers in [-1, 1] the bytes that a picture shows. @param {ArrayLike<number>} x */
+/**
+ * Of numbers in [-1, 1] the bytes that a picture shows.
+ * @param {ArrayLike<number>} x
+ */
 export function asBytes(x) {
   const bytes = new Uint8ClampedArray(x.length); // which rounds
   for (let i = 0; i < bytes.length; i++) bytes[i] = (x[i] + 1) * 127.5;
   return new Uint8Array(bytes.buffer);
 }
 
-/** A ring, in the colours that there are. @param {Shape} shape */
+/**
+ * A ring, in the colours that there are.
+ * @param {Shape} shape
+ */
 function drawing([channels, height, width]) {
   const made = new Uint8Array(channels * height * width).fill(255),
     colors = channels % 2 ? channels : channels - 1;

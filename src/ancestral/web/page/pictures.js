@@ -6,8 +6,10 @@ import { h } from "./elements.js";
 const MOST = 200; // pictures kept
 const kept = /** @type {Map<string, Promise<string>>} */ (new Map());
 
-/** An address that an <img> shows.
- * @param {string} path under /api, of a picture that never changes */
+/**
+ * An address that an <img> shows.
+ * @param {string} path under /api, of a picture that never changes
+ */
 export function pictureUrl(path) {
   const known = kept.get(path);
   if (known) {
@@ -51,8 +53,11 @@ export function picture(className = "pixels") {
   };
 }
 
-/** The address of a grid of a run.
- * @param {string} run @param {number} step */
+/**
+ * The address of a grid of a run.
+ * @param {string} run
+ * @param {number} step
+ */
 export function gridPath(run, step) {
   return `/api/runs/${run}/grids/${step}.png`;
 }

@@ -13,7 +13,10 @@ export function pixelCursor(changed) {
   const element = h("div", { class: "layers" }, canvas, mark);
   let at = [0, 0];
 
-  /** @param {number} x @param {number} y */
+  /**
+   * @param {number} x
+   * @param {number} y
+   */
   function choose(x, y) {
     at = [Math.min(Math.max(x, 0), canvas.width - 1), Math.min(Math.max(y, 0), canvas.height - 1)];
     const places = { left: at[0] / canvas.width, top: at[1] / canvas.height, width: 1 / canvas.width, height: 1 / canvas.height };
@@ -36,7 +39,10 @@ export function pixelCursor(changed) {
   return {
     element,
     choose,
-    /** @param {Uint8Array} image @param {number[]} shape */
+    /**
+     * @param {Uint8Array} image
+     * @param {number[]} shape
+     */
     show(image, shape) {
       const isNew = canvas.width !== shape[2] || canvas.height !== shape[1];
       show(canvas, image, shape);

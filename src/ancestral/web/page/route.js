@@ -9,7 +9,10 @@ export function route() {
   return { view, params: Object.fromEntries(new URLSearchParams(query ?? "")) };
 }
 
-/** @param {string} view @param {Params} [params] those of "" are left out */
+/**
+ * @param {string} view
+ * @param {Params} [params] those of "" are left out
+ */
 export function address(view, params = {}) {
   const query = new URLSearchParams(Object.entries(params).filter(([, value]) => value !== "" && value !== undefined));
   return `#/${view}${String(query) ? `?${query}` : ""}`;

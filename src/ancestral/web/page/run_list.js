@@ -48,7 +48,11 @@ function rank({ state: at }) {
   return at === "training" ? 1 : 0;
 }
 
-/** @param {Run} run @param {string} view @param {string | undefined} current */
+/**
+ * @param {Run} run
+ * @param {string} view
+ * @param {string | undefined} current
+ */
 function entry(run, view, current) {
   const to = run.kind === "model" && view === "train" ? "draw" : view;
   const link = h(

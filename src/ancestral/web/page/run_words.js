@@ -12,8 +12,10 @@ export function counted(count) {
   return count === null || count === undefined ? "" : count.toLocaleString("en");
 }
 
-/** A number of a measurement.
- * @param {number} value */
+/**
+ * A number of a measurement.
+ * @param {number} value
+ */
 export function measured(value) {
   return Number(value.toPrecision(4)).toString();
 }
@@ -26,16 +28,21 @@ export function minutesInWords(minutes) {
   return `${(minutes / 60).toFixed(1)} h`;
 }
 
-/** What a run has come to, in a few words.
- * @param {Run} run */
+/**
+ * What a run has come to, in a few words.
+ * @param {Run} run
+ */
 export function progressOf(run) {
   if (run.kind === "model") return run.size || "comes along";
   const seen = run.images === null ? "" : `${counted(run.images)} images`;
   return [run.state, seen].filter(Boolean).join(", ");
 }
 
-/** What was measured of a run, by name.
- * @param {Run} run @returns {[string, string][]} */
+/**
+ * What was measured of a run, by name.
+ * @param {Run} run
+ * @returns {[string, string][]}
+ */
 export function numbersOf(run) {
   /** @type {[string, number | null | undefined][]} */
   const all = [

@@ -87,7 +87,11 @@ export const view = {
   },
 };
 
-/** @param {string} id @param {() => void} toggle @returns {Card} */
+/**
+ * @param {string} id
+ * @param {() => void} toggle
+ * @returns {Card}
+ */
 function cardOf(id, toggle) {
   const link = h("a", { href: address("train", { run: id }) }),
     grid = picture(),
@@ -205,7 +209,10 @@ function compared(ask) {
 
   return {
     element,
-    /** @param {string[]} ids @param {Params} params */
+    /**
+     * @param {string[]} ids
+     * @param {Params} params
+     */
     show(ids, params) {
       element.hidden = !ids.length;
       shows.value = params.curve in CURVES ? params.curve : "loss";

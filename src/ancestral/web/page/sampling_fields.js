@@ -22,12 +22,19 @@ const WORDS = ["sampler", "grid", "negative"];
 export const SAMPLING = [...NUMBERS, ...WORDS, "guidance_from", "guidance_to"];
 const OF_GUIDANCE = ["guidance_from", "guidance_to", "guidance_rescale", "negative"];
 
-/** @param {Params} params @param {string} [before] what names begin with */
+/**
+ * @param {Params} params
+ * @param {string} [before] what names begin with
+ */
 function of(params, before = "") {
   return (/** @type {string} */ name) => params[before + name] ?? "";
 }
 
-/** The settings that fields ask for, as a job takes them. @param {Params} params @param {string} [before] */
+/**
+ * The settings that fields ask for, as a job takes them.
+ * @param {Params} params
+ * @param {string} [before]
+ */
 export function samplingOf(params, before) {
   const asked = of(params, before), found = /** @type {Record<string, any>} */ ({});
   for (const name of NUMBERS) if (asked(name)) found[name] = Number(asked(name));
@@ -37,7 +44,12 @@ export function samplingOf(params, before) {
   return found;
 }
 
-/** The same way back. @param {Record<string, any>} settings @param {string} [before] @returns {Params} */
+/**
+ * The same way back.
+ * @param {Record<string, any>} settings
+ * @param {string} [before]
+ * @returns {Params}
+ */
 export function asParams(settings, before = "") {
   const { guidance_interval: interval, ...rest } = settings, found = /** @type {Params} */ ({});
   for (const name of [...NUMBERS, ...WORDS]) if (rest[name] !== undefined) found[before + name] = String(rest[name]);
@@ -48,7 +60,9 @@ export function asParams(settings, before = "") {
 /**
  * Fields of sampling and of guidance.
  *
- * @param {Details} details @param {Change} change @param {string} [before] what names begin with
+ * @param {Details} details
+ * @param {Change} change
+ * @param {string} [before] what names begin with
  * @returns {Part}
  */
 export function samplingFields(details, change, before = "") {
@@ -89,12 +103,19 @@ export function samplingFields(details, change, before = "") {
   return { element, show };
 }
 
-/** @param {string[]} names @param {string} own */
+/**
+ * @param {string[]} names
+ * @param {string} own
+ */
 function withOwn(names, own) {
   return [{ value: "", label: own }, ...names.map((name) => ({ value: name, label: name }))];
 }
 
-/** What images are to show, as a job takes it. @param {Params} params @param {Details} details */
+/**
+ * What images are to show, as a job takes it.
+ * @param {Params} params
+ * @param {Details} details
+ */
 export function tellingOf(params, details) {
   const found = /** @type {Record<string, any>} */ ({}), prompts = lines(params.prompt ?? "");
   if (params.classes) found.classes = params.classes;
@@ -109,7 +130,10 @@ function lines(text) {
   return text.split("\n").map((line) => line.trim()).filter(Boolean);
 }
 
-/** How a class is asked for by its name. @param {string} name */
+/**
+ * How a class is asked for by its name.
+ * @param {string} name
+ */
 export function asAsked(name) {
   return ["none", "all"].includes(name) || name.startsWith("=") ? `=${name}` : name;
 }
@@ -117,7 +141,9 @@ export function asAsked(name) {
 /**
  * Fields of classes, prompts and attributes, as far as the network is told any.
  *
- * @param {Details} details @param {Change} change @param {{value: string, label: string}[]} some what may be asked
+ * @param {Details} details
+ * @param {Change} change
+ * @param {{value: string, label: string}[]} some what may be asked
  *   beside single classes, the first of "" is what is asked where nothing is
  * @returns {Part}
  */

@@ -191,7 +191,10 @@ function designer({ root, go }, params, details) {
     };
   }
 
-  /** The settings that the fields say; null: the points say it. @returns {Schedule | null} */
+  /**
+   * The settings that the fields say; null: the points say it.
+   * @returns {Schedule | null}
+   */
   function named() {
     if (exact || fields.name.value === OWN) return exact;
     const { options: own, rescales } = NAMED[fields.name.value],
@@ -220,7 +223,10 @@ function designer({ root, go }, params, details) {
     redraw();
   }
 
-  /** The curve is that of points, which were moved. @param {Point[]} to */
+  /**
+   * The curve is that of points, which were moved.
+   * @param {Point[]} to
+   */
   function draw(to) {
     points = to;
     exact = null;
@@ -305,7 +311,10 @@ function designer({ root, go }, params, details) {
     );
   }
 
-  /** Draws points if they fall. @param {Point[]} to */
+  /**
+   * Draws points if they fall.
+   * @param {Point[]} to
+   */
   function isFalling(to) {
     const falls = to.every(([u, level], i) => i === 0 || (u > to[i - 1][0] && level < to[i - 1][1]));
     wrong.textContent = falls ? "" : "expected points of which each lies later and lower than the one before";
@@ -340,7 +349,10 @@ function designer({ root, go }, params, details) {
     if (!exact) go("schedule", kept, { replace: true });
   }
 
-  /** Shows a schedule of settings. @param {Schedule | undefined} given */
+  /**
+   * Shows a schedule of settings.
+   * @param {Schedule | undefined} given
+   */
   function open(given) {
     if (!given) return;
     fields.name.value = given.name in NAMED ? given.name : OWN;

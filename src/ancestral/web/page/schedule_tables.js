@@ -59,7 +59,10 @@ export function fromLogSnr(levels) {
   return table;
 }
 
-/** The variance of each step t - 1 -> t, t = 1..T. @param {Table} table */
+/**
+ * The variance of each step t - 1 -> t, t = 1..T.
+ * @param {Table} table
+ */
 export function betasOf(table) {
   return Float64Array.from({ length: table.length - 1 }, (_, i) => 1 - table[i + 1] / table[i]);
 }
@@ -97,7 +100,10 @@ export function logit(alphaBar) {
   return Math.log(alphaBar / (1 - alphaBar));
 }
 
-/** Log-SNR at t = 1..T. @param {Table} table */
+/**
+ * Log-SNR at t = 1..T.
+ * @param {Table} table
+ */
 export function logSnrOf(table) {
   return Array.from(table.subarray(1), logit);
 }
@@ -116,7 +122,8 @@ export function asBetas(table) {
  * Log-SNR at t = 1..T on the curve through points, which falls between them without bending back (Fritsch and Carlson
  * 1980).
  *
- * @param {Point[]} points from u = 0 to u = 1, falling @param {number} T
+ * @param {Point[]} points from u = 0 to u = 1, falling
+ * @param {number} T
  */
 export function alongPoints(points, T) {
   const slopes = points.slice(1).map(([u, y], i) => (y - points[i][1]) / (u - points[i][0]));
@@ -141,7 +148,9 @@ export function alongPoints(points, T) {
 /**
  * Points of a table's curve, closer where it is steepest: at its ends.
  *
- * @param {Table} table @param {number} count @param {[number, number]} range that they are kept in, each below the last
+ * @param {Table} table
+ * @param {number} count
+ * @param {[number, number]} range that they are kept in, each below the last
  * @returns {Point[]}
  */
 export function pointsOf(table, count, [low, high]) {
@@ -190,7 +199,10 @@ export const GRIDS = /** @type {Record<string, (table: Table, steps: number) => 
   },
 });
 
-/** Log-SNR at T, or at T - 1 where no signal is left, and at 1. @param {Table} table */
+/**
+ * Log-SNR at T, or at T - 1 where no signal is left, and at 1.
+ * @param {Table} table
+ */
 function finiteEnds(table) {
   const T = table.length - 1;
   return [logit(table[T] || table[Math.max(1, T - 1)]), logit(table[1])];
@@ -303,7 +315,10 @@ function between(a, b, u) {
   return u < 0.5 ? a + u * (b - a) : b - (b - a) * (1 - u);
 }
 
-/** To the nearest whole number, halves to an even one. @param {number} value */
+/**
+ * To the nearest whole number, halves to an even one.
+ * @param {number} value
+ */
 function rounded(value) {
   const near = Math.round(value);
   return near - value === 0.5 && near % 2 ? near - 1 : near;

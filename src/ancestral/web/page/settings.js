@@ -2,16 +2,23 @@
 
 /** @typedef {{[name: string]: any}} Tree */
 
-/** The values of a tree by dotted name.
- * @param {Tree} tree @param {string} [before] @returns {[string, any][]} */
+/**
+ * The values of a tree by dotted name.
+ * @param {Tree} tree
+ * @param {string} [before]
+ * @returns {[string, any][]}
+ */
 export function flat(tree, before = "") {
   return Object.entries(tree).flatMap(([name, value]) =>
     isTree(value) ? flat(value, `${before}${name}.`) : [/** @type {[string, any]} */ ([before + name, value])],
   );
 }
 
-/** The tree of values by dotted name.
- * @param {Iterable<[string, any]>} values @returns {Tree} */
+/**
+ * The tree of values by dotted name.
+ * @param {Iterable<[string, any]>} values
+ * @returns {Tree}
+ */
 export function tree(values) {
   /** @type {Tree} */
   const whole = {};
@@ -30,8 +37,10 @@ function isTree(value) {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
-/** A value as a line has it.
- * @param {any} value */
+/**
+ * A value as a line has it.
+ * @param {any} value
+ */
 export function spelled(value) {
   const plain =
     typeof value === "string" &&
@@ -48,7 +57,8 @@ export function asLines(values) {
 /**
  * The values of lines, by dotted name; empty lines and those after # count for nothing. Raises Error.
  *
- * @param {string} text @returns {Map<string, any>}
+ * @param {string} text
+ * @returns {Map<string, any>}
  */
 export function fromLines(text) {
   const found = new Map();
@@ -71,7 +81,10 @@ function valueOf(text) {
   }
 }
 
-/** @param {any} one @param {any} other */
+/**
+ * @param {any} one
+ * @param {any} other
+ */
 export function isSame(one, other) {
   return JSON.stringify(one) === JSON.stringify(other);
 }

@@ -5,7 +5,10 @@ import { h } from "./elements.js";
 /**
  * A box for each choice.
  *
- * @param {string} label @param {string[]} choices @param {string[]} chosen at first @param {string} help
+ * @param {string} label
+ * @param {string[]} choices
+ * @param {string[]} chosen at first
+ * @param {string} help
  * @returns {{element: HTMLElement, value: string[]}}
  */
 export function several(label, choices, chosen, help) {

@@ -24,7 +24,11 @@ export const view = {
   open: (place) => viewOfRun("share", place, (details) => opened(place.root, details), isThere),
 };
 
-/** @param {HTMLElement} root @param {Details} details @returns {import("./main.js").Opened} */
+/**
+ * @param {HTMLElement} root
+ * @param {Details} details
+ * @returns {import("./main.js").Opened}
+ */
 function opened(root, details) {
   const files = details.kind === "autoencoder" ? [] : [page(details), onnx(details), folder(details)];
   const shown = [...files, ...(["run", "autoencoder"].includes(details.kind) ? [report(details)] : [])];
@@ -32,7 +36,10 @@ function opened(root, details) {
   return { close: () => shown.forEach((each) => each.close()) };
 }
 
-/** @param {Details} details @returns {Shown} */
+/**
+ * @param {Details} details
+ * @returns {Shown}
+ */
 function page(details) {
   const name = text("Title", "", { optional: true, placeholder: details.name }), bits = select("Bits of a weight", BITS, "16", { help: "8 halves the file; 32 are the numbers of the run" });
   const words = text("Words beneath it", "", { rows: 2, optional: true, help: "what the page says of the model, at most 500 letters" });
@@ -65,7 +72,10 @@ function page(details) {
   });
 }
 
-/** @param {Details} details @returns {Shown} */
+/**
+ * @param {Details} details
+ * @returns {Shown}
+ */
 function onnx(details) {
   const bits = select("Bits of a weight", BITS, "32", { help: "computed with are 32 in any case" });
   const about = [
@@ -81,7 +91,10 @@ function onnx(details) {
   });
 }
 
-/** @param {Details} details @returns {Shown} */
+/**
+ * @param {Details} details
+ * @returns {Shown}
+ */
 function folder({ kind, place, name }) {
   const where = kind === "run" ? `${place}/pipeline` : place;
   if (kind === "model") {
@@ -94,7 +107,10 @@ function folder({ kind, place, name }) {
     h("p", null, "diffusers opens it by the class that its model_index.json names; one that is named AncestralUNet there it refuses."));
 }
 
-/** @param {Details} details @returns {Shown} */
+/**
+ * @param {Details} details
+ * @returns {Shown}
+ */
 function report(details) {
   return offer({
     title: "Report", details, kind: "report", start: "Write the report", fields: [], settings: () => ({}), after: "",
@@ -103,7 +119,11 @@ function report(details) {
   });
 }
 
-/** @param {string} title @param {...import("./elements.js").Child} children @returns {Shown} */
+/**
+ * @param {string} title
+ * @param {...import("./elements.js").Child} children
+ * @returns {Shown}
+ */
 function plain(title, ...children) {
   return { element: h("section", { "aria-label": title }, h("h2", null, title), ...children), close: () => {} };
 }
@@ -131,7 +151,11 @@ function offer({ title, about, details, kind, start, after, fields, settings, es
   return { element, close: form.close };
 }
 
-/** @param {Job} job @param {string} after @returns {HTMLElement[]} */
+/**
+ * @param {Job} job
+ * @param {string} after
+ * @returns {HTMLElement[]}
+ */
 function written(job, after) {
   const places = /** @type {string[]} */ (job.result?.files ?? (job.result?.file ? [job.result.file] : []));
   const rows = job.files.map(({ name, bytes }, i) => {

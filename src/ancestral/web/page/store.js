@@ -53,7 +53,8 @@ const listeners = /** @type {Map<string, Set<Listener>>} */ (new Map());
 /**
  * Calls a function on events of some names.
  *
- * @param {string[]} names @param {Listener} listener
+ * @param {string[]} names
+ * @param {Listener} listener
  * @returns {() => void} stops it
  */
 export function subscribe(names, listener) {
@@ -62,8 +63,11 @@ export function subscribe(names, listener) {
   return () => sets.forEach((each) => each?.delete(listener));
 }
 
-/** A run or a model that comes along.
- * @param {string | undefined} id @returns {Run | null} */
+/**
+ * A run or a model that comes along.
+ * @param {string | undefined} id
+ * @returns {Run | null}
+ */
 export function runOf(id) {
   return state.runs.get(id ?? "") ?? state.models.get(id ?? "") ?? null;
 }
@@ -91,7 +95,11 @@ async function load() {
   publish("state", null);
 }
 
-/** @param {number} id @param {string} name @param {any} data */
+/**
+ * @param {number} id
+ * @param {string} name
+ * @param {any} data
+ */
 function receive(id, name, data) {
   if (name === "hello") {
     if (data.reload) return void load().catch(fail);
@@ -119,7 +127,10 @@ function keepJob(job) {
   while (state.jobs.size > MOST_JOBS) state.jobs.delete(state.jobs.keys().next().value ?? "");
 }
 
-/** @param {string} name @param {any} data */
+/**
+ * @param {string} name
+ * @param {any} data
+ */
 function publish(name, data) {
   for (const each of [...(listeners.get(name) ?? [])]) {
     try {

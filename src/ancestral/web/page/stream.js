@@ -54,7 +54,10 @@ export function listen(last, receive, tell) {
   connect();
 }
 
-/** @param {ReadableStream<Uint8Array>} body @param {(id: number, name: string, data: any) => void} receive */
+/**
+ * @param {ReadableStream<Uint8Array>} body
+ * @param {(id: number, name: string, data: any) => void} receive
+ */
 async function read(body, receive) {
   const reader = body.getReader(),
     decoder = new TextDecoder();
@@ -68,7 +71,10 @@ async function read(body, receive) {
   }
 }
 
-/** @param {string} block an event, a line a field @param {(id: number, name: string, data: any) => void} receive */
+/**
+ * @param {string} block an event, a line a field
+ * @param {(id: number, name: string, data: any) => void} receive
+ */
 function dispatch(block, receive) {
   const fields = { id: "", event: "message", data: "" };
   for (const line of block.split(/\r?\n/)) {

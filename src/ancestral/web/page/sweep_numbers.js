@@ -17,7 +17,11 @@ const FAMILIAR = ["ancestral, trailing", "ddim, trailing"]; // what everybody kn
 const NAMED = 6; // curves of the chart
 const TOLERATED = 0.1; // share of the best distance by which fewer calls may be worse
 
-/** @param {any} file @param {import("./numbers.js").Details} details @returns {import("./numbers.js").Shown} */
+/**
+ * @param {any} file
+ * @param {import("./numbers.js").Details} details
+ * @returns {import("./numbers.js").Shown}
+ */
 export function showSweep(file, details) {
   const rows = /** @type {Row[]} */ (file.rows), best = recommended(rows);
   const few = file.settings.images < 200 && h("p", { class: "warning" }, h("strong", null, "Few images. "),
@@ -46,8 +50,11 @@ export function errorOf([, ...sets]) {
   return Math.sqrt(variances.reduce((a, b) => a + b, 0));
 }
 
-/** The fewest calls that are hardly and not clearly worse than the best, as the command recommends them.
- * @param {Row[]} rows @returns {Row} */
+/**
+ * The fewest calls that are hardly and not clearly worse than the best, as the command recommends them.
+ * @param {Row[]} rows
+ * @returns {Row}
+ */
 export function recommended(rows) {
   const least = (/** @type {Row[]} */ some) => some.reduce((a, b) => (b.jackknife[0] < a.jackknife[0] ? b : a));
   const best = least(rows);
@@ -81,7 +88,8 @@ function nameOf({ choice }) {
 /**
  * The rows of each sampler on each grid, by calls.
  *
- * @param {Row[]} rows @returns {Map<string, Row[]>}
+ * @param {Row[]} rows
+ * @returns {Map<string, Row[]>}
  */
 function curvesOf(rows) {
   const found = /** @type {Map<string, Row[]>} */ (new Map());
@@ -90,8 +98,11 @@ function curvesOf(rows) {
   return found;
 }
 
-/** Which curves a chart names: the recommended, what everybody knows, the best at each budget.
- * @param {Row[]} rows @param {Row} best */
+/**
+ * Which curves a chart names: the recommended, what everybody knows, the best at each budget.
+ * @param {Row[]} rows
+ * @param {Row} best
+ */
 function named(rows, best) {
   const budgets = [...new Set(rows.map(({ choice }) => choice.budget))];
   const leaders = budgets.map((budget) => rows.filter(({ choice }) => choice.budget === budget)
@@ -100,7 +111,11 @@ function named(rows, best) {
   return [...new Set([nameOf(best), ...known, ...leaders.map(nameOf)])].slice(0, NAMED);
 }
 
-/** @param {[string, Row[]][]} curves @param {any} file @returns {import("./charts.js").Chart} */
+/**
+ * @param {[string, Row[]][]} curves
+ * @param {any} file
+ * @returns {import("./charts.js").Chart}
+ */
 function quality(curves, { reference, floor }) {
   const calls = curves.flatMap(([, rows]) => rows.map(({ choice }) => choice.calls));
   const ends = [Math.min(...calls), Math.max(...calls)];
@@ -115,7 +130,10 @@ function quality(curves, { reference, floor }) {
   };
 }
 
-/** @param {[string, Row[]][]} curves @returns {import("./charts.js").Chart} */
+/**
+ * @param {[string, Row[]][]} curves
+ * @returns {import("./charts.js").Chart}
+ */
 function toFlow(curves) {
   const series = curves.map(([name, rows]) => {
     const there = rows.filter((row) => row.to_flow !== null);
@@ -129,7 +147,12 @@ function toFlow(curves) {
   };
 }
 
-/** @param {Row[]} rows @param {Row} best @param {any} file @param {import("./numbers.js").Details} details */
+/**
+ * @param {Row[]} rows
+ * @param {Row} best
+ * @param {any} file
+ * @param {import("./numbers.js").Details} details
+ */
 function all(rows, best, file, { id }) {
   const sorted = [...rows].sort((a, b) => a.choice.calls - b.choice.calls || a.jackknife[0] - b.jackknife[0]);
   const cells = sorted.map((row) => {
@@ -151,7 +174,8 @@ function all(rows, best, file, { id }) {
 /**
  * Makes a row how the run generates images.
  *
- * @param {string} run @param {Choice} choice
+ * @param {string} run
+ * @param {Choice} choice
  */
 async function keep(run, { sampler, grid, budget }) {
   await startJob({ kind: "sweep", run, view: "keep", settings: { use: [sampler, grid, budget] } });

@@ -54,7 +54,9 @@ export const view = {
 };
 
 /**
- * @param {import("./main.js").Place} place @param {Details} details @param {Params} first
+ * @param {import("./main.js").Place} place
+ * @param {Details} details
+ * @param {Params} first
  * @returns {import("./main.js").Opened}
  */
 function tour(place, details, first) {
@@ -203,14 +205,15 @@ function tour(place, details, first) {
     stations.replaceChildren(
       ...STATIONS.map(({ title }, i) => h("li", null, link(i, title, { "aria-current": i === open ? "step" : null }))),
     );
-    const ways = [
-      open > 0 && link(open - 1, `Back: ${STATIONS[open - 1].title}`, { class: "button" }),
-      open < STATIONS.length - 1 && link(open + 1, `Next: ${STATIONS[open + 1].title}`, { class: "button main" }),
-    ];
-    steps.replaceChildren(...ways.filter((each) => each instanceof Node));
+    const back = open > 0 ? [link(open - 1, `Back: ${STATIONS[open - 1].title}`, { class: "button" })] : [];
+    const next = STATIONS[open + 1] && link(open + 1, `Next: ${STATIONS[open + 1].title}`, { class: "button main" });
+    steps.replaceChildren(...back, ...(next ? [next] : []));
   }
 
-  /** Goes to a step of a job that drew images. @param {Params} to */
+  /**
+   * Goes to a step of a job that drew images.
+   * @param {Params} to
+   */
   async function follow({ job, image: number = "0", step = "0", ...rest }) {
     const { settings } = await get(`/api/jobs/${job}`),
       { classes = "", prompt = [], sampling = {} } = settings;

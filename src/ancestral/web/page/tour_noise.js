@@ -126,9 +126,14 @@ export function posteriorStation(walk) {
   };
 }
 
-/** Of the pixel at s: what is known by x_0 alone, and by x_0 and x_t.
- * @param {number} mean @param {number} std @param {number} later @param {number} narrower
- * @returns {import("./charts.js").Chart} */
+/**
+ * Of the pixel at s: what is known by x_0 alone, and by x_0 and x_t.
+ * @param {number} mean
+ * @param {number} std
+ * @param {number} later
+ * @param {number} narrower
+ * @returns {import("./charts.js").Chart}
+ */
 function densities(mean, std, later, narrower) {
   const reach = 4 * std || 1,
     low = Math.min(mean - reach, later - 4 * narrower),
@@ -151,8 +156,10 @@ function densities(mean, std, later, narrower) {
   };
 }
 
-/** Formulas below one another, those of a list beside one another where there is room.
- * @param {...(import("./math.js").Formula | import("./math.js").Formula[])} lines */
+/**
+ * Formulas below one another, those of a list beside one another where there is room.
+ * @param {...(import("./math.js").Formula | import("./math.js").Formula[])} lines
+ */
 export function equations(...lines) {
   const rows = lines.map((line) =>
     h("div", null, ...[line].flat().map(({ element }) => /** @type {Node} */ (element))),
@@ -164,7 +171,10 @@ export function equations(...lines) {
   );
 }
 
-/** Canvases in a row, by names with words. @param {Record<string, string>} words */
+/**
+ * Canvases in a row, by names with words.
+ * @param {Record<string, string>} words
+ */
 export function pictures(words) {
   const canvases = Object.entries(words).map(([name, said]) => ({
     name,
@@ -187,7 +197,10 @@ export function pictures(words) {
   };
 }
 
-/** Names with numbers, in rows. @param {string} label */
+/**
+ * Names with numbers, in rows.
+ * @param {string} label
+ */
 export function numberTable(label) {
   const body = h("tbody");
   const element = h(

@@ -200,7 +200,9 @@ export function samplingStation(walk) {
 /**
  * A sum: its formula, and in rows every factor and what it is of.
  *
- * @param {string} sign @param {{of: string, factor: any, value: number[]}[]} terms @param {number} whole
+ * @param {string} sign
+ * @param {{of: string, factor: any, value: number[]}[]} terms
+ * @param {number} whole
  * @param {(value: any) => number} of the chosen channel
  */
 function sumOf(sign, terms, whole, of) {
@@ -243,7 +245,10 @@ function setAll(formulas, values) {
   for (const each of formulas) each.set(values);
 }
 
-/** A formula within a line. @param {string} text */
+/**
+ * A formula within a line.
+ * @param {string} text
+ */
 function inline(text) {
   const { element } = formula(text);
   element.setAttribute("display", "inline");
@@ -387,7 +392,10 @@ function samplingStep(walk, done) {
   };
 }
 
-/** What the network is told, with one prompt. @param {Walk} walk */
+/**
+ * What the network is told, with one prompt.
+ * @param {Walk} walk
+ */
 function toldOf(walk) {
   const { prompt, ...told } = tellingOf(walk.params(), walk.details);
   return prompt ? { ...told, prompt: prompt[0] } : told;

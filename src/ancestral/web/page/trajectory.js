@@ -31,7 +31,9 @@ export const view = {
 };
 
 /**
- * @param {import("./main.js").Place} place @param {Details} details @param {Params} first
+ * @param {import("./main.js").Place} place
+ * @param {Details} details
+ * @param {Params} first
  * @returns {import("./main.js").Opened}
  */
 function trajectory({ root, go }, details, first) {
@@ -80,13 +82,20 @@ function trajectory({ root, go }, details, first) {
     tour.href = address("tour", { run: details.id, job: film.id, image: String(wall.chosen), step: String(wall.position), x: String(i), y: String(j) });
   }
 
-  /** The pixel's value in each channel. @param {number} position @param {import("./film.js").Which} which */
+  /**
+   * The pixel's value in each channel.
+   * @param {number} position
+   * @param {import("./film.js").Which} which
+   */
   function valuesAt(position, which) {
     const image = film?.image(position, which, wall.chosen), [channels, height, width] = film?.shape ?? [0, 0, 0], [x, y] = cursor();
     return Array.from({ length: channels }, (_, c) => image?.[c * height * width + y * width + x] ?? 0);
   }
 
-  /** Goes to the step nearest to a place of the axis. @param {number} x */
+  /**
+   * Goes to the step nearest to a place of the axis.
+   * @param {number} x
+   */
   function pick(x) {
     const apart = places.slice(0, film?.length).map((place) => Math.abs(place - x));
     wall.scrub(apart.indexOf(Math.min(...apart)));
@@ -161,7 +170,10 @@ function trajectory({ root, go }, details, first) {
   };
 }
 
-/** Values on an axis, infinite ones at its ends. @param {(number | null)[]} values */
+/**
+ * Values on an axis, infinite ones at its ends.
+ * @param {(number | null)[]} values
+ */
 function ended(values) {
   const finite = /** @type {number[]} */ (values.filter((each) => each !== null && Number.isFinite(each)));
   const [low, high] = [Math.min(...finite), Math.max(...finite)];

@@ -21,7 +21,11 @@ const BUDGETS = { minutes: "minutes", images: "images", steps: "steps" };
 const KNOWN = ["step", "images", "minutes", "loss", "held_out_loss", "grad_norm", "lr", "skipped", "missing"];
 const STALE = 10_000; // ms after which what else is known of a run that is trained is asked again
 
-/** @param {import("./main.js").Place} place @param {string} id @returns {import("./main.js").Opened} */
+/**
+ * @param {import("./main.js").Place} place
+ * @param {string} id
+ * @returns {import("./main.js").Opened}
+ */
 export function watchedRun(place, id) {
   return runOf(id) ? knownRun(place, id) : awaitedRun(place, id);
 }
@@ -131,7 +135,10 @@ function factsOf() {
     list = h("dl");
   return {
     element: h("div", null, state, bar, list),
-    /** @param {Run} run @param {any} details */
+    /**
+     * @param {Run} run
+     * @param {any} details
+     */
     show(run, details) {
       const isTraining = run.state === "training",
         [name, limit] = Object.entries(run.budget ?? {})[0] ?? [];
@@ -167,16 +174,23 @@ function capital(word) {
   return word[0].toUpperCase() + word.slice(1);
 }
 
-/** Items of a list, which is left alone where it has them already.
- * @param {HTMLElement} list @param {string[]} items */
+/**
+ * Items of a list, which is left alone where it has them already.
+ * @param {HTMLElement} list
+ * @param {string[]} items
+ */
 function showList(list, items) {
   if (items.join("\n") === list.dataset.items) return;
   list.dataset.items = items.join("\n");
   list.replaceChildren(...items.map((each) => h("li", null, each)));
 }
 
-/** What is wrong, in words.
- * @param {Run} run @param {LogRecord[]} records @returns {string[]} */
+/**
+ * What is wrong, in words.
+ * @param {Run} run
+ * @param {LogRecord[]} records
+ * @returns {string[]}
+ */
 function warningsOf(run, records) {
   const last = records.filter((each) => "loss" in each).at(-1),
     skipped = last?.skipped ?? 0;
@@ -186,8 +200,10 @@ function warningsOf(run, records) {
   return [run.fault, diverged, skipped ? few : ""].filter(Boolean);
 }
 
-/** Stopping, going on, and another like it.
- * @param {string} id */
+/**
+ * Stopping, going on, and another like it.
+ * @param {string} id
+ */
 function controlsOf(id) {
   const box = commandBox(),
     more = number("More", 5, { min: 0, step: "any" });
@@ -262,8 +278,11 @@ function named(names) {
   return Object.entries(names).map(([value, label]) => ({ value, label }));
 }
 
-/** The curves of the log.
- * @param {Params} params @param {(change: Params) => void} change */
+/**
+ * The curves of the log.
+ * @param {Params} params
+ * @param {(change: Params) => void} change
+ */
 function curvesOf(params, change) {
   const along = select("Along", named(ALONG), "images", { change: (x) => change({ x }) });
   const log = checkbox("Logarithmic", true, { change: (on) => change({ log: on ? "" : "0" }) });
@@ -272,8 +291,11 @@ function curvesOf(params, change) {
   const drawn = /** @type {Map<string, ReturnType<typeof lineChart>>} */ (new Map());
   let records = /** @type {LogRecord[]} */ ([]);
 
-  /** @param {string} title @param {[string, string, number?][]} lines a name, a key of records, a place
-   * @param {boolean} isLog */
+  /**
+   * @param {string} title
+   * @param {[string, string, number?][]} lines a name, a key of records, a place
+   * @param {boolean} isLog
+   */
   const draw = (title, lines, isLog) => {
     const by = /** @type {Along} */ (along.value);
     const all = lines.map(([name, key, place]) => ({ name, ...curve(records, by, key, place) }));
@@ -332,8 +354,10 @@ function curvesOf(params, change) {
   };
 }
 
-/** What else was logged, of an autoencoder or a codec.
- * @param {LogRecord[]} records */
+/**
+ * What else was logged, of an autoencoder or a codec.
+ * @param {LogRecord[]} records
+ */
 function others(records) {
   const names = new Set(records.flatMap((each) => Object.keys(each)));
   return [...names].filter((name) => !KNOWN.includes(name) && records.some((each) => typeof each[name] === "number"));
