@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from inspect import isasyncgenfunction, iscoroutinefunction
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -50,6 +51,8 @@ def check_functions(owner: ModuleType | type, module: str) -> None:
     """Wraps the functions that a module, or a class of it, defines; not those that a decorator made something else."""
     for name, value in [*vars(owner).items()]:
         inner = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+        if iscoroutinefunction(inner) or isasyncgenfunction(inner):
+            continue  # what they return is no result yet, and the wrapper would not be such a function
         if isinstance(inner, FunctionType) and inner.__module__ == module:
             if not hasattr(inner, "__wrapped__") and (not name.startswith("__") or name == "__call__"):
                 wrapped = first_calls(inner)

@@ -138,7 +138,7 @@ def test_every_option_that_is_suggested_exists_in_a_verb(capsys: pytest.CaptureF
     [
         (["generate", "x"], "did you mean sample?"),
         (["fid"], "did you mean evaluate?"),
-        (["GUI"], "did you mean report?"),
+        (["GUI"], "did you mean studio?"),
         (["train", "digits", "--device", "gpu"], "did you mean cuda?"),
         (["train", "CIFAR-100"], "did you mean cifar10?"),
         (["show", "schedule", "COSIN"], "did you mean cosine?"),

@@ -50,6 +50,12 @@ def shows(words: str) -> str:
     return f"document.querySelector('main').textContent.includes({json.dumps(words)})"
 
 
+def has_button(words: str) -> str:
+    """Whether there is one to press, as an expression."""
+    there = f"each.textContent === {json.dumps(words)} && each.checkVisibility() && !each.disabled"
+    return f"[...document.querySelectorAll('main button')].some((each) => {there})"
+
+
 def go(page: Page, fragment: str) -> None:
     """Shows a view in the page."""
     page.evaluate("(fragment) => { location.hash = fragment; }", fragment)
@@ -80,9 +86,9 @@ def give(page: Page, place: str, content: bytes, name: str = "a.png") -> None:
 
 def begun(page: Page, words: str) -> str:
     """Presses what begins a job; its id, once the address has it."""
-    before = page.evaluate(JOB)
+    before, alert = page.evaluate(f"[{JOB}, {ALERT}]")
     press(page, words)
-    page.wait(f"{JOB} !== {json.dumps(before)} || !document.querySelector('#alert').hidden")
+    page.wait(f"{JOB} !== {json.dumps(before)} || ![{json.dumps(alert)}, ''].includes({ALERT})")
     assert page.evaluate(ALERT) == ""
     return job_of(page)
 
@@ -101,6 +107,11 @@ def ended(page: Page, studio: StudioProcess, job: str) -> dict[str, Any]:
     tree = studio.get(f"/api/jobs/{job}")
     assert tree["state"] == "done", tree["why"]
     return tree
+
+
+def complaints(page: Page) -> list[str]:
+    """What a page complains of, beside what tests do in it: they read canvases."""
+    return [each for each in page.complaints if "willReadFrequently" not in each]
 
 
 def canvas(page: Page, place: str) -> np.ndarray:

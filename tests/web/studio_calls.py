@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ancestral.web.trainings import Trainings
 
-SECONDS = 60  # that anything may take
+SECONDS = 180  # that anything may take
 TINY: dict[str, Any] = {
     "network": {"widths": [8], "layers": 1, "attention": [], "middle_attention": False, "norm_groups": 4},
     "training": {"batch_size": 8, "log_every_steps": 10, "sample_every_steps": 100, "checkpoint_every_steps": 100},

@@ -1,6 +1,7 @@
 """The view of numbers: what was measured, as the files say it and the report writes it, and measuring from there."""
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -9,21 +10,23 @@ from typing import Any
 import pytest
 from browsers import Browser, Page
 from browsers.reach import check_reach
+from page_calls import fill, has_button, opened, press, shows
 from studio_calls import StudioProcess
-from studio_page import FILL, PRESS, has_button, opened, shows
 
 from ancestral import migrations
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.evaluation.metrics import Jackknife
 from ancestral.evaluation.sweep import SamplerChoice, Sweep, SweepRow, fewest_calls
+from ancestral.jobs.codec_target import TrainCodecSettings
 from ancestral.jobs.rate import rate
-from ancestral.jobs.target import TrainCodecSettings
 from ancestral.jobs.train_codec import train_codec
 from ancestral.report.facts import with_error
 from ancestral.training.default_sampling import config_of
 
 OLD_RUN = Path(__file__).parents[1] / "old_run"
-MEASURE = {"evaluation": "How good", "sweep": "Quality against", "likelihood": "Likelihood"}
+OUT_OF_DATE = """[...document.querySelectorAll("#view .warning")].some((each) => {
+  return each.checkVisibility() && each.textContent.startsWith("Out of date");
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,8 @@ def with_open_form(page: Page, name: str) -> None:
     page.evaluate(
         """(name) => {
           for (const each of document.querySelectorAll("#view section[aria-labelledby]")) {
-            if (each.getAttribute("aria-labelledby") === `numbers-${name}`) each.querySelector("details:has(form)").open = true;
+            const form = each.querySelector("details:has(form)");
+            if (each.getAttribute("aria-labelledby") === `numbers-${name}`) form.open = true;
             else each.remove();
           }
         }""",
@@ -57,8 +61,8 @@ def said(page: Page) -> str:
 def test_what_was_measured_stands_there_with_its_errors(
     chromium: Browser, studio: StudioProcess, measured: str
 ) -> None:
-    page = opened(chromium, studio, f"#/numbers?run={measured}")
-    page.wait(shows("Fréchet distance ↓") + " && " + shows("Recommended:"))
+    page = opened(chromium, studio, f"#/numbers?run={measured}", "Fréchet distance ↓")
+    page.wait(shows("Recommended:"))
     text = said(page)
     evaluation = Evaluation.model_validate(migrations.evaluation(json.loads((OLD_RUN / "evaluation.json").read_text())))
     for compared in evaluation.comparisons:
@@ -67,16 +71,21 @@ def test_what_was_measured_stands_there_with_its_errors(
     sweep = Sweep.model_validate(migrations.sweep(json.loads((OLD_RUN / "sweep.json").read_text())))
     assert with_error(sweep.rows[0].frechet, sweep.rows[0].jackknife.error) in text
     assert "20 images of each are too few to choose by" in text
+    assert not page.evaluate(OUT_OF_DATE)
+    weights = next((studio.folder / measured / "pipeline").glob("*/*.safetensors"))
+    os.utime(weights)
+    again = opened(chromium, studio, f"#/numbers?run={measured}", "Recommended:")
+    assert again.evaluate(OUT_OF_DATE)
+    os.utime(weights, (0, 0))
     assert page.complaints == []
 
 
 def test_a_likelihood_is_measured_from_the_page(chromium: Browser, studio: StudioProcess, measured: str) -> None:
-    page = opened(chromium, studio, f"#/numbers?run={measured}")
-    page.wait(shows("Not measured yet"))
+    page = opened(chromium, studio, f"#/numbers?run={measured}", "Not measured yet")
     with_open_form(page, "likelihood")
-    page.evaluate(FILL, {"Images": 20, "Terms": 3})
+    fill(page, Images=20, Terms=3)
     page.wait(shows("--images 20 --timesteps 3"))
-    page.evaluate(PRESS, "Measure")
+    press(page, "Measure")
     page.wait(shows("bits/dim, the variational bound"), 60)
     found = json.loads((studio.folder / measured / "likelihood.json").read_text())
     text = said(page)
@@ -89,22 +98,18 @@ def test_a_likelihood_is_measured_from_the_page(chromium: Browser, studio: Studi
 
 
 def test_a_measurement_is_found_again_and_stopped(chromium: Browser, studio: StudioProcess, measured: str) -> None:
-    page = opened(chromium, studio, f"#/numbers?run={measured}")
-    page.wait(shows("Fréchet distance ↓"))
+    page = opened(chromium, studio, f"#/numbers?run={measured}", "Fréchet distance ↓")
     with_open_form(page, "evaluation")
-    page.evaluate(FILL, {"Images": 100000})
+    fill(page, Images=100000)
     page.wait(shows("--images 100000"))
-    page.evaluate(PRESS, "Measure")
+    press(page, "Measure")
     page.wait(has_button("Stop"))
-    again = opened(chromium, studio, f"#/numbers?run={measured}")
-    again.wait(shows("Fréchet distance ↓"))
+    again = opened(chromium, studio, f"#/numbers?run={measured}", "Fréchet distance ↓")
     with_open_form(again, "evaluation")
     again.wait(has_button("Stop"))
-    again.evaluate(PRESS, "Stop")
+    press(again, "Stop")
     for each in (page, again):
-        each.wait(
-            "[...document.querySelectorAll('main form [role=status]')].some((each) => each.textContent.startsWith('stopped'))"
-        )
+        each.wait("document.querySelector('main form > [role=status]').textContent.startsWith('stopped')")
         each.wait(has_button("Measure"))
 
 
@@ -112,12 +117,11 @@ def test_a_row_of_a_sweep_becomes_how_the_run_generates(
     chromium: Browser, studio: StudioProcess, measured: str
 ) -> None:
     folder = studio.folder / measured
-    page = opened(chromium, studio, f"#/numbers?run={measured}")
-    page.wait(shows("Recommended:"))
+    page = opened(chromium, studio, f"#/numbers?run={measured}", "Recommended:")
     page.evaluate(
         "(() => [...document.querySelectorAll('summary')].find((each) => each.textContent === 'All 1 rows').click())()"
     )
-    page.evaluate(PRESS, "Keep it")
+    press(page, "Keep it")
     page.wait(shows("Kept:"), 60)
     sampling = config_of(folder).sampling
     assert (sampling.sampler, sampling.grid, sampling.steps) == ("ddim", "trailing", 2)
@@ -153,8 +157,8 @@ def codec(studio: StudioProcess) -> str:
     from ancestral.jobs.measurement_settings import RateJobSettings
 
     settings = {
-        "codec": {"widths": [8], "layers": 1, "norm_groups": 4},
-        "training": {"steps": 2, "batch_size": 8},
+        "codec": {"widths": [8, 8], "channels": 2, "layers": 1, "norm_groups": 4},
+        "training": {"steps": 2, "batch_size": 8, "checkpoint_every_steps": 2, "sample_every_steps": 2},
         "compute": {"precision": "float32"},
     }
     run = studio.folder / "codec"
@@ -166,8 +170,8 @@ def codec(studio: StudioProcess) -> str:
 
 
 def test_an_autoencoder_has_bytes_against_quality(chromium: Browser, studio: StudioProcess, codec: str) -> None:
-    page = opened(chromium, studio, f"#/numbers?run={codec}")
-    page.wait(shows("Not rounded:") + " && " + shows("latents of an image"))
+    page = opened(chromium, studio, f"#/numbers?run={codec}", "Not rounded:")
+    page.wait(shows("latents of an image"))
     quality = json.loads((studio.folder / codec / "quality.json").read_text())
     rates = json.loads((studio.folder / codec / "rate" / "rate.json").read_text())
     text = said(page)
@@ -182,8 +186,8 @@ def test_numbers_are_within_reach_of_everybody(
     scheme: str, width: int, chromium: Browser, studio: StudioProcess, measured: str, codec: str
 ) -> None:
     for run, words in ((measured, "Recommended:"), (codec, "Not rounded:")):
-        page = opened(chromium, studio, f"#/numbers?run={run}")
+        page = opened(chromium, studio, f"#/numbers?run={run}", words)
         page.dark(scheme == "dark")
         page.resize(width, 800)
-        page.wait(shows(words))
+        page.evaluate("(() => { for (const each of document.querySelectorAll('#view details')) each.open = true; })()")
         check_reach(page, width)

@@ -13,51 +13,19 @@ import pytest
 from browsers import Browser, Page
 from browsers.chromium import ChromiumPage
 from browsers.reach import check_reach
+from page_calls import ALERT, fill, go, has_button, opened, press, shows
 from PIL import Image
 from studio_calls import TINY, StudioProcess, opened_studio
 
 from ancestral.settings import flat
 
-ALERT = "document.querySelector('#alert').textContent"
 PAGES = Path(__file__).parents[2] / "src" / "ancestral" / "web" / "page"
-FILL = """(values) => {
-  for (const [label, value] of Object.entries(values)) {
-    const found = [...document.querySelectorAll("main label")].find((each) => each.textContent.startsWith(label));
-    if (!found) throw new Error(`there is no field ${label}`);
-    const field = document.getElementById(found.htmlFor);
-    field.value = value;
-    for (const kind of ["input", "change"]) field.dispatchEvent(new Event(kind, { bubbles: true }));
-    if (field.value !== String(value)) throw new Error(`${label} takes no ${value}`);
-  }
-}"""
-PRESS = """(words) => {
-  const found = [...document.querySelectorAll("main button")].find((each) => each.textContent === words);
-  if (!found?.checkVisibility() || found.disabled) throw new Error(`there is no button ${words}`);
-  found.click();
-}"""
 
 
-def has_button(words: str) -> str:
-    """Whether there is one to press, as an expression."""
-    there = f"each.textContent === {json.dumps(words)} && each.checkVisibility() && !each.disabled"
-    return f"[...document.querySelectorAll('main button')].some((each) => {there})"
-
-
-def shows(words: str) -> str:
-    """Whether the view says something, as an expression."""
-    return f"document.querySelector('main').textContent.includes({json.dumps(words)})"
-
-
-def go(page: Page, fragment: str) -> None:
-    """Shows a view in the page."""
-    page.evaluate("(fragment) => { location.hash = fragment; }", fragment)
-
-
-def opened(chromium: Browser, studio: StudioProcess, fragment: str) -> Page:
-    page = chromium.open(studio.address)
-    go(page, fragment)
-    page.wait("document.querySelector('#view').childElementCount")
-    return page
+def fill_lines(page: Page, lines: str) -> None:
+    """Fills in all settings."""
+    page.evaluate("(() => { document.querySelector('.all-settings').open = true; })()")
+    fill(page, All_settings=lines)
 
 
 def reload(page: Page) -> None:
@@ -112,30 +80,30 @@ def test_without_the_token_the_page_says_where_it_is_opened(chromium: Browser, s
 
 def test_a_training_is_begun_watched_stopped_and_goes_on(chromium: Browser, studio: StudioProcess) -> None:
     """And a page that is loaded anew, or opened beside it, shows the same."""
-    page = opened(chromium, studio, "#/train")
-    page.wait(shows("ancestral train digits"))
+    page = opened(chromium, studio, "#/train", "ancestral train digits")
     changes = {**TINY, "training": {**TINY["training"], "steps": 10**6, "log_every_steps": 2, "sample_every_steps": 20}}
     lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in flat(changes))
-    page.evaluate(FILL, {"Name": "paged", "All settings": lines})
+    fill(page, Name="paged")
+    fill_lines(page, lines)
     page.wait(shows("--training.steps 1000000"))
-    page.evaluate(PRESS, "Train")
+    press(page, "Train")
     page.wait("location.hash === '#/train?run=paged'")
     page.wait("document.querySelectorAll('.chart').length >= 4", 60)
     page.wait("document.querySelector('img.wall')?.naturalWidth", 60)
     reload(page)
     page.wait(f"{has_button('Stop and keep')} && document.querySelectorAll('.chart').length >= 4")
-    beside = opened(chromium, studio, "#/train?run=paged")
+    beside = opened(chromium, studio, "#/train?run=paged", "Training")
     beside.wait(has_button("Stop and keep"))
-    page.evaluate(PRESS, "Stop and keep")
+    press(page, "Stop and keep")
     page.wait(has_button("Go on"), 60)
     beside.wait(has_button("Go on"))
     stopped, seen = logged(studio, "paged"), f"{studio.get('/api/runs/paged')['images']:,}"
     for each in (page, beside):
         each.wait(shows(seen))
-    page.evaluate(PRESS, "Go on")
+    press(page, "Go on")
     page.wait(f"/ancestral train .*paged/.test(document.querySelector('main').textContent) && {shows('Training:')}")
     page.wait(f"!({shows(seen)})", 60)
-    page.evaluate(PRESS, "Stop and keep")
+    press(page, "Stop and keep")
     page.wait(has_button("Go on"), 60)
     steps = [record["step"] for record in logged(studio, "paged")]
     assert steps == sorted({*steps})
@@ -153,7 +121,7 @@ def test_every_grid_is_a_position_of_the_slider_which_stays_where_it_was_put(
     chromium: Browser, studio: StudioProcess
 ) -> None:
     shutil.copytree(studio.folder / "tiny", studio.folder / "walled")
-    page = opened(chromium, studio, "#/train?run=walled")
+    page = opened(chromium, studio, "#/train?run=walled", "step 6, 2 of 2")
     slider = "document.querySelector('.film input')"
     page.wait(f"{slider}?.max === '1'")
     assert page.evaluate(f"{slider}.value") == "1"
@@ -179,19 +147,20 @@ def add_grid(run: Path, step: int) -> None:
 
 def test_what_came_while_the_network_was_gone_is_shown_after_it(chromium: Browser, studio: StudioProcess) -> None:
     shutil.copytree(studio.folder / "tiny", studio.folder / "away")
-    page = opened(chromium, studio, "#/train?run=away")
+    page = opened(chromium, studio, "#/train?run=away", "step 6, 2 of 2")
     assert isinstance(page, ChromiumPage)
-    page.wait(shows("step 6, 2 of 2"))
     page.page.context.set_offline(True)
-    page.wait("document.querySelector('#jobs').textContent.includes('does not answer')")
     add_grid(studio.folder / "away", 9)
     with (studio.folder / "away" / "log.jsonl").open("a") as log:
         log.write(json.dumps({"step": 9, "images": 72, "loss": None, "lr": 1e-3, "skipped": 3}) + "\n")
+    studio.wait("away", lambda card: 9 in card["grids"] and card["steps"] == 9)
     page.page.context.set_offline(False)
+    page.wait("document.querySelector('img.wall').alt.endsWith('step 9')")
     page.wait(shows("step 9, 3 of 3"))
     for words in ("It has diverged", "3 steps were skipped"):
         page.wait(shows(words))
-    assert "does not answer" not in page.evaluate("document.querySelector('#jobs').textContent")
+    assert page.evaluate(ALERT) == ""
+    page.wait("!document.querySelector('#jobs').textContent.includes('does not answer')")
 
 
 def test_runs_are_compared_by_their_curves_and_settings(chromium: Browser, studio: StudioProcess) -> None:
@@ -199,7 +168,7 @@ def test_runs_are_compared_by_their_curves_and_settings(chromium: Browser, studi
     settings = json.loads((studio.folder / "other" / "config.json").read_text())
     settings["training"]["lr"] = 0.0125
     (studio.folder / "other" / "config.json").write_text(json.dumps(settings))
-    page = opened(chromium, studio, "#/runs")
+    page = opened(chromium, studio, "#/runs", "Runs")
     page.wait(
         "document.querySelectorAll('.card').length >= 2 && document.querySelector('[aria-label=\"Compare other\"]')"
     )
@@ -211,7 +180,7 @@ def test_runs_are_compared_by_their_curves_and_settings(chromium: Browser, studi
     assert page.evaluate(names) == ["training.lr"]
     page.wait("document.querySelectorAll('.compared .plot path.line').length === 2")
     for along, last in (("step", "6"), ("images", "48"), ("minutes", None)):
-        page.evaluate(FILL, {"Along": along})
+        fill(page, Along=along)
         page.evaluate("(() => { document.querySelector('.compared details').open = true; })()")
         page.wait(f"document.querySelector('.compared .table thead th').textContent.startsWith('{along}')")
         rows = page.evaluate(
@@ -223,16 +192,15 @@ def test_runs_are_compared_by_their_curves_and_settings(chromium: Browser, studi
 
 
 def test_what_is_wrong_with_a_new_run_is_said_where_it_is_typed(chromium: Browser, studio: StudioProcess) -> None:
-    page = opened(chromium, studio, "#/train")
-    page.wait(shows("ancestral train digits"))
-    page.evaluate(FILL, {"All settings": "training.lr = -1"})
+    page = opened(chromium, studio, "#/train", "ancestral train digits")
+    fill_lines(page, "training.lr = -1")
     page.wait("document.querySelector('textarea[aria-invalid=true]') && " + shows("training.lr"))
-    page.evaluate(FILL, {"All settings": "training.lr"})
+    fill_lines(page, "training.lr")
     page.wait(shows("expected name = value in line 1, got training.lr"))
-    page.evaluate(FILL, {"All settings": "training.lr = 0.125"})
+    fill_lines(page, "training.lr = 0.125")
     page.wait(shows("--training.lr 0.125"))
     page.wait("!document.querySelector('[aria-invalid=true]')")
-    page.evaluate(FILL, {"Learning rate": "0.25", "Budget": "7"})
+    fill(page, Learning_rate="0.25", Budget="7")
     page.wait(shows("--training.lr 0.25") + " && " + shows("--training.minutes 7"))
 
 
@@ -246,9 +214,8 @@ def test_images_are_looked_at_before_they_are_trained_on(chromium: Browser, tmp_
     shutil.copy(birds / "red" / "0.png", birds / "red" / "again.png")
     (birds / "red" / "broken.png").write_bytes(b"no picture")
     with opened_studio(tmp_path / "runs", "--data", tmp_path / "data") as studio:
-        page = opened(chromium, studio, "#/train")
-        page.wait(shows("ancestral train digits"))
-        page.evaluate(FILL, {"Images": "data~birds"})
+        page = opened(chromium, studio, "#/train", "ancestral train digits")
+        fill(page, Images="data~birds")
         page.wait(has_button("Take the suggestion"), 60)
         found = page.evaluate("document.querySelector('.data-check').innerText")
         for words in (
@@ -260,8 +227,8 @@ def test_images_are_looked_at_before_they_are_trained_on(chromium: Browser, tmp_
         ):
             assert words in found
         assert "red/broken.png" in page.evaluate("document.querySelector('.data-check').textContent")
-        page.evaluate(PRESS, "Take the suggestion")
-        page.wait(shows(f"ancestral train {birds} --data.size 16"))
+        press(page, "Take the suggestion")
+        page.wait(f"{shows(f'ancestral train {birds}')} && {shows('--data.size 16')}")
         assert page.evaluate(ALERT) == ""
         assert page.complaints == []
 
@@ -269,7 +236,7 @@ def test_images_are_looked_at_before_they_are_trained_on(chromium: Browser, tmp_
 def test_names_are_shown_and_never_read_as_html(chromium: Browser, studio: StudioProcess) -> None:
     hostile = "<img src=x onerror=alert(1)>"
     shutil.copytree(studio.folder / "tiny", studio.folder / hostile)
-    page = opened(chromium, studio, "#/runs")
+    page = opened(chromium, studio, "#/runs", "Runs")
     page.wait(f"[...document.querySelectorAll('.card a')].some((each) => each.textContent === {json.dumps(hostile)})")
     assert page.complaints == []
 

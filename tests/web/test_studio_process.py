@@ -60,24 +60,13 @@ def test_after_all_it_does_it_has_not_imported_torch(studio: StudioProcess, tmp_
     assert "libtorch" not in mapped and "numpy" not in mapped
 
 
-def test_ctrl_c_ends_it_at_once_with_a_listener_and_trainings_go_on(tmp_path: Path) -> None:
-    """Unless they are to stop, which saves them."""
-    for more, goes_on in (((), True), (("--stop-trainings",), False)):
-        folder = tmp_path / f"runs-{goes_on}"
-        with opened_studio(folder, *more) as studio, studio.events() as events:
-            assert next(events).name == "hello"
-            settings = {**TINY, "training": {**TINY["training"], "steps": 10**6}}
-            assert studio.post("/api/runs", {"name": "a", "preset": "digits", "settings": settings}).status == 200
-            studio.wait("a", lambda card: (card["steps"] or 0) > 0)
-            code, said = studio.stop()
-            assert code == 130 and ("trainings that go on: a" in said) is goes_on and "Traceback" not in said
-            assert [*(folder / "a" / "checkpoints").glob("step-*/manifest.json")] or goes_on
-            assert [event.name for event in events].count("hello") == 0, "the stream has ended"
-
-
-def test_sigterm_ends_it_too(tmp_path: Path) -> None:
-    with opened_studio(tmp_path / "runs") as studio:
-        assert studio.stop(signal.SIGTERM)[0] == 143
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_at_once_though_somebody_listens(number: int, code: int, tmp_path: Path) -> None:
+    with opened_studio(tmp_path / "runs") as studio, studio.events() as events:
+        assert next(events).name == "hello"
+        ended, said = studio.stop(number)
+        assert (ended, said) == (code, "stopping the studio; once more to leave at once\n")
+        assert [*events] == [], "the stream has ended"
 
 
 def test_a_port_that_is_taken_is_another_unless_it_was_asked_for(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from studio_calls import SECONDS, TINY, StudioProcess, opened_studio
 
 from ancestral.jobs.target import TrainSettings
 from ancestral.jobs.train import train
+from ancestral.jobs.words import words
+from ancestral.web.library import Found
+from ancestral.web.new_runs import Continued
 
 LONG = 10**6  # steps that no test waits for
 
@@ -37,37 +41,52 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "runs"
 
 
-def test_a_training_outlives_a_studio_that_is_killed_and_is_found_again(folder: Path) -> None:
-    """Its curves are complete, and whoever listens is told each line once."""
-    with opened_studio(folder) as killed:
+def test_a_training_outlives_the_studio_however_that_ends_and_is_found_again(folder: Path) -> None:
+    """Killed: its curves are complete, and whoever listens is told each line once. By Ctrl-C: it says what goes on, or
+    stops it where that was asked for, once it is saved."""
+    with ExitStack() as stack:  # at whose end what still trains is ended, too
+
+        def opened(*words: str) -> StudioProcess:
+            return stack.enter_context(opened_studio(folder, *words))
+
+        killed = opened()
         answer = killed.post("/api/runs", {"name": "long", "preset": "digits", "settings": settings_for(LONG)})
         assert answer.status == 200 and answer.value["run"] == "long"
         assert killed.get("/api/state")["runs"][0]["state"] == "training", "also before it has a folder"
         before = killed.wait("long", lambda card: (card["steps"] or 0) > 0)
         killed.stop(signal.SIGKILL)
-        with opened_studio(folder) as studio:
-            now = studio.get("/api/state")
-            assert now["runs"][0]["state"] == "training"
-            told, logged = list[int](), steps_of(studio, "long")
-            with studio.events(now["id"]) as events:
-                for event in events:
-                    if event.name == "log":
-                        told.append(event.data["record"]["step"])
-                        if len(told) >= 20 and told[-1] > before["steps"]:
-                            break
-            all_steps = steps_of(studio, "long")
-            assert all_steps[: len(logged)] == logged
-            assert all_steps == [*range(10, all_steps[-1] + 1, 10)], "no line is missing or there twice"
-            assert told == [step for step in all_steps if told[0] <= step <= told[-1]]
-            assert studio.post("/api/runs/long/continue", {}).status == 422, "it is trained already"
-            assert studio.post("/api/runs/long/stop", {}).status == 200
-            assert studio.wait("long", lambda card: card["state"] != "training")["state"] == "stopped"
-            assert studio.post("/api/runs/long/stop", {}).status == 422, "nobody trains it any more"
+
+        studio = opened()
+        now = studio.get("/api/state")
+        assert now["runs"][0]["state"] == "training"
+        told, logged = list[int](), steps_of(studio, "long")
+        with studio.events(now["id"]) as events:
+            while len(told) < 10 or told[-1] <= before["steps"]:
+                event = next(events)
+                told += [event.data["record"]["step"]] if event.name == "log" else []
+        all_steps = steps_of(studio, "long")
+        assert all_steps[: len(logged)] == logged
+        assert all_steps == [*range(10, all_steps[-1] + 1, 10)], "no line is missing or there twice"
+        assert told == [step for step in all_steps if told[0] <= step <= told[-1]]
+        assert studio.post("/api/runs/long/continue", {}).status == 422, "it is trained already"
+        code, said = studio.stop()
+        assert code == 130 and "trainings that go on: long" in said
+
+        studio = opened("--stop-trainings")
+        assert studio.get("/api/state")["runs"][0]["state"] == "training"
+        code, said = studio.stop()
+        assert code == 130 and "go on" not in said
+
+        studio = opened()
+        assert studio.get("/api/state")["runs"][0]["state"] == "stopped"
+        assert studio.post("/api/runs/long/stop", {}).status == 422, "nobody trains it any more"
+        saved, last = studio.get("/api/runs/long")["checkpoints"][-1], steps_of(studio, "long")[-1]
+        assert last <= saved < last + 10
 
 
 def test_a_training_that_was_stopped_and_goes_on_is_the_same_to_the_bit(folder: Path, tmp_path: Path) -> None:
     """As one that was never stopped: weights, averages, optimiser, log."""
-    steps = 400
+    steps = 120
     with opened_studio(folder) as studio:
         studio.post("/api/runs", {"name": "a", "preset": "digits", "settings": settings_for(steps)})
         until(lambda: (folder / "a" / "log.jsonl").exists())
@@ -76,22 +95,24 @@ def test_a_training_that_was_stopped_and_goes_on_is_the_same_to_the_bit(folder: 
         assert stopped["state"] == "stopped" and 0 < stopped["steps"] < steps
         answer = studio.post("/api/runs/a/continue", {})
         assert answer.value["command"] == f"ancestral train {folder / 'a'}"
-        assert studio.wait("a", lambda card: card["state"] == "finished")["steps"] == steps
         whole = tmp_path / "whole"
         assert [*train(TrainSettings(target="digits", settings=settings_for(steps), out=whole))]
+        assert studio.wait("a", lambda card: card["state"] == "finished")["steps"] == steps
         assert (folder / "a" / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
         name = Path("checkpoints") / f"step-{steps:08d}"
-        for file in ("model", "ema", "optimizer"):
-            there = [*(whole / name).glob(f"{file}*.safetensors")]
-            assert all((folder / "a" / name / each.name).read_bytes() == each.read_bytes() for each in there)
-        assert there, "a checkpoint has other files than are compared"
-        more = studio.post("/api/runs/a/continue", {"budget": {"steps": steps + 10}})
-        assert f"--training.steps {steps + 10}" in more.value["command"]
-        assert studio.wait("a", lambda card: card["steps"] == steps + 10)
-        grids = studio.get("/api/runs/a")["grids"]
-        assert grids == [*range(100, steps + 1, 100)]
-        picture = studio.ask("GET", f"/api/runs/a/grids/{grids[-1]}.png", headers=studio.own_headers())
+        tensors = [file.name for file in (whole / name).glob("*.safetensors")]
+        assert len(tensors) >= 3
+        assert all((folder / "a" / name / file).read_bytes() == (whole / name / file).read_bytes() for file in tensors)
+        assert studio.get("/api/runs/a")["grids"] == [100]
+        picture = studio.ask("GET", "/api/runs/a/grids/100.png", headers=studio.own_headers())
         assert picture.headers["content-type"] == "image/png" and picture.body.startswith(b"\x89PNG")
+
+
+def test_a_larger_budget_lets_the_learning_rate_rise_again(tiny: Path) -> None:
+    """As a run asks for whose rate fell over the smaller one."""
+    job = Continued.model_validate({"budget": {"steps": 500}}).job(Found("tiny", tiny, "run", "tiny"))
+    assert words(job) == [str(tiny), "--training.steps", "500", "--training.lr_schedule", "cosine"]
+    assert job.plan.config.training.steps == 500 and job.plan.out == tiny
 
 
 def test_a_training_that_fails_says_why(folder: Path) -> None:

@@ -4,7 +4,7 @@ import argparse
 import re
 import shutil
 import types
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -106,9 +106,9 @@ class Options(argparse.ArgumentParser):
         return same[0] + equals + value
 
 
-def changes(found: argparse.Namespace, kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings among the options, nested as in a settings file; `none` is None where a setting, of these types, may
-    be None."""
+def changes(found: argparse.Namespace, fields: Fields) -> dict[str, Any]:
+    """The settings among the options, nested as in a settings file; `none` is None where a setting may be None."""
+    kinds = {name: field.annotation for name, field, _ in fields}
     tree: dict[str, Any] = {}
     for dest, value in vars(found).items():
         if dest.startswith(SETTING):

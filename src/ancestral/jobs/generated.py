@@ -170,14 +170,14 @@ def filmed(shape: tuple[int, int, int]) -> int:
     return max(1, min(FILMED, FILM_BYTES // (2 * KEPT * 4 * math.prod(shape))))
 
 
-class Shown(NamedTuple):
+class ShownFrames(NamedTuple):
     """Which frames a caller is shown as chains go, and what there is to say of them before the first one."""
 
     keep: Keep
     begun: list[FramesEvent]  # one; none where nothing is shown
 
 
-NOT_SHOWN = Shown(NOTHING, [])
+NOT_SHOWN = ShownFrames(NOTHING, [])
 
 
 def shown(
@@ -187,7 +187,7 @@ def shown(
     decode: Decode,
     size: tuple[int, int] | None = None,
     labels: list[str] | None = None,
-) -> Shown:
+) -> ShownFrames:
     """The frames of `count` images of this size along the (t, s) of `path`: of every step, or as many as there is room
     for, evenly picked."""
     steps, shape = [*path], (pipeline.spec.channels, *(size or pipeline.spec.shape[1:]))
@@ -200,7 +200,7 @@ def shown(
     columns = {"t": moves[:, 0], "s": moves[:, 1], "alpha": level.alpha, "sigma": level.sigma, "log_snr": level.log_snr}
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     levels = [dict(zip(columns, row, strict=True)) for row in rows]
-    return Shown(keep, [FramesEvent(images, shape, labels and labels[:images], levels)])
+    return ShownFrames(keep, [FramesEvent(images, shape, labels and labels[:images], levels)])
 
 
 class ImageFiles:

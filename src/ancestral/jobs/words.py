@@ -85,11 +85,10 @@ def option_of(name: str, field: FieldInfo) -> str:
 
 
 @cache
-def flags() -> dict[str, Any]:
-    """The types of all settings that have a flag, by the flags' names."""
+def flags() -> tuple[tuple[str, FieldInfo, Any], ...]:
+    """(dotted name, field, usual value) of all settings that have a flag."""
     of_runs = [*leaves(Config(), every=True), *leaves(CodecConfig(), every=True)]
-    fields = [*of_runs, *leaves(DataSettings()), *leaves(SamplingSettings())]
-    return {name: field.annotation for name, field, _ in fields}
+    return (*of_runs, *leaves(DataSettings()), *leaves(SamplingSettings()))
 
 
 def _option_words(option: str, typed: Typed, value: Any) -> list[str]:
@@ -112,7 +111,8 @@ def _flag(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         above, dot, last = name.rpartition(".")
         return [f"--{name}" if value else f"--{above}{dot}no_{last}"]
-    if isinstance(value, str) and value.lower() == "none" and accepts(flags().get(name), types.NoneType):
+    fields = [field for flag, field, _ in flags() if flag == name]
+    if isinstance(value, str) and value.lower() == "none" and accepts(fields[-1].annotation, types.NoneType):
         raise InputError(f"expected another {name} than {value!r}, by which a command line means that there is none")
     several = value if isinstance(value, list | tuple) else [value]
     return _valued(f"--{name}", ["none" if each is None else str(each) for each in several])

@@ -103,7 +103,8 @@ export class Brush {
       mask.begin();
       this.dab(this.at);
     } else if (event.type === "pointermove" && this.from && !this.ways.boxes()) {
-      for (const each of event.getCoalescedEvents?.() ?? [event]) this.dab(this.pixelAt(each));
+      const several = event.getCoalescedEvents?.() ?? [];
+      for (const each of several.length ? several : [event]) this.dab(this.pixelAt(each));
     } else if (event.type === "pointermove") {
       this.at = this.pixelAt(event);
       return this.show();

@@ -76,7 +76,7 @@ class Studio:
             yield
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, self.uploads.end(), return_exceptions=True)
 
     def _trains(self) -> bool:
         """Whether a training goes on."""

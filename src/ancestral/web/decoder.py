@@ -1,4 +1,4 @@
-"""The process that decodes one uploaded image: FILE and PNG are its words, what the image is goes to its output."""
+"""The process that decodes uploaded images, one after another, within bounds, and without torch."""
 
 import json
 import resource
@@ -42,6 +42,14 @@ def recipe_of(file: Path) -> dict[str, Any] | None:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Answers each line with one."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    print(json.dumps(decoded(Path(sys.argv[1]), Path(sys.argv[2]))))
+    print("{}", flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        print(json.dumps(decoded(Path(asked["given"]), Path(asked["kept"]))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -28,7 +28,7 @@ FRAMES = "frames"  # the file of a job's frames
 MOST_STEPS, MOST_IMAGES, MOST_SIDE, MOST_ROUNDS = 1000, 256, 1024, 100
 
 
-class Kind(NamedTuple):
+class JobKind(NamedTuple):
     """A kind of job: its verb, its settings, by task where it has some, and the function that does it."""
 
     verb: str
@@ -48,16 +48,16 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "sample": Kind("sample", SampleSettings, "ancestral.jobs.sample.sample", True, True, False),
-    "edit": Kind("edit", {**TASKS}, "ancestral.jobs.edit.edit", True, True, False),
-    "explain": Kind("show", {**STEPS}, "ancestral.jobs.explain.explain", True, False, False),
-    "evaluate": Kind("evaluate", EvaluateSettings, "ancestral.jobs.evaluate.evaluate", True),
-    "likelihood": Kind("likelihood", LikelihoodJobSettings, "ancestral.jobs.likelihood.likelihood", True),
-    "sweep": Kind("sweep", SweepJobSettings, "ancestral.jobs.sweep.sweep", True),
-    "report": Kind("report", ReportSettings, "ancestral.jobs.report.report"),
-    "share": Kind("share", ShareSettings, "ancestral.jobs.share.share"),
-    "export": Kind("export", ExportSettings, "ancestral.jobs.export.export"),
-    "check": Kind("data check", CheckSettings, "ancestral.jobs.check_data.check_and_recommend"),
+    "sample": JobKind("sample", SampleSettings, "ancestral.jobs.sample.sample", True, True, False),
+    "edit": JobKind("edit", {**TASKS}, "ancestral.jobs.edit.edit", True, True, False),
+    "explain": JobKind("show", {**STEPS}, "ancestral.jobs.explain.explain", True, False, False),
+    "evaluate": JobKind("evaluate", EvaluateSettings, "ancestral.jobs.evaluate.evaluate", True),
+    "likelihood": JobKind("likelihood", LikelihoodJobSettings, "ancestral.jobs.likelihood.likelihood", True),
+    "sweep": JobKind("sweep", SweepJobSettings, "ancestral.jobs.sweep.sweep", True),
+    "report": JobKind("report", ReportSettings, "ancestral.jobs.report.report"),
+    "share": JobKind("share", ShareSettings, "ancestral.jobs.share.share"),
+    "export": JobKind("export", ExportSettings, "ancestral.jobs.export.export"),
+    "check": JobKind("data check", CheckSettings, "ancestral.jobs.check_data.check_and_recommend"),
 }
 UPLOADED = ("images", "mask", "image")
 """Fields of files that are named by what was uploaded; of others no place is named."""

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from ancestral.web.job_kinds import FRAMES, KINDS, JobOrder
 from ancestral.web.library import UnknownId
-from ancestral.web.workers import Message, Worker, WorkerGone
+from ancestral.web.watching import Publish
+from ancestral.web.workers import WorkerGone, WorkerMessage, WorkerProcess
 
 MOST_QUEUED = 32
 MOST_KEPT = 64  # jobs that have ended
@@ -28,14 +29,13 @@ FINAL = (*ENDS, "stopping")
 PATIENCE = 5.0  # seconds that a job has to stop by itself
 NICE = 5  # how far measurements stand back behind what the reader waits for
 TYPES = {".png": "image/png", ".json": "application/json"}
-Publish = Callable[[str, dict[str, Any]], None]
 
 
 class QueueFull(Exception):
     """As many jobs wait as may."""
 
 
-class Progress(NamedTuple):
+class JobProgress(NamedTuple):
     """How far a job is."""
 
     what: str = ""
@@ -44,7 +44,7 @@ class Progress(NamedTuple):
 
 
 @dataclass
-class Job:
+class QueuedJob:
     """A job, and what has become of it; `folder` is its own."""
 
     id: str
@@ -54,7 +54,7 @@ class Job:
     order: JobOrder
     folder: Path
     state: str = "queued"
-    progress: Progress = field(default_factory=Progress)
+    progress: JobProgress = field(default_factory=JobProgress)
     why: str = ""
     notes: list[str] = field(default_factory=list)
     frames: dict[str, Any] | None = None
@@ -119,8 +119,8 @@ class Lane:
 
     def __init__(self, jobs: "JobQueue", nice: int) -> None:
         self.jobs, self.nice = jobs, nice
-        self.waiting, self.arrived = deque[Job](), asyncio.Event()
-        self.worker: asyncio.Task[Worker] | None = None  # ready where it is done
+        self.waiting, self.arrived = deque[QueuedJob](), asyncio.Event()
+        self.worker: asyncio.Task[WorkerProcess] | None = None  # ready where it is done
 
     async def work(self) -> None:
         """For as long as the studio is up."""
@@ -133,16 +133,16 @@ class Lane:
         finally:
             await self._end()
 
-    def warm(self, run: str | None) -> "asyncio.Task[Worker]":
+    def warm(self, run: str | None) -> "asyncio.Task[WorkerProcess]":
         """The worker, or what starts it."""
         there = self._there()
         if self.worker is None or (self.worker.done() and (there is None or not there.is_alive)):
             self.jobs.publish("worker", {"state": "loading", "run": run})
-            self.worker = asyncio.create_task(Worker.started(self.nice))
+            self.worker = asyncio.create_task(WorkerProcess.started(nice=self.nice))
             self.worker.add_done_callback(lambda task: self._started(task, run))
         return self.worker
 
-    def tell(self, message: Message) -> None:
+    def tell(self, message: WorkerMessage) -> None:
         """Tells the worker something, where there is one."""
         if there := self._there():
             there.send(message)
@@ -152,18 +152,18 @@ class Lane:
         if there := self._there():
             there.kill()
 
-    def _there(self) -> Worker | None:
+    def _there(self) -> WorkerProcess | None:
         """The worker, once it is ready."""
         task = self.worker
         return task.result() if task and task.done() and not task.cancelled() and not task.exception() else None
 
-    def _started(self, task: "asyncio.Task[Worker]", run: str | None) -> None:
+    def _started(self, task: "asyncio.Task[WorkerProcess]", run: str | None) -> None:
         is_there = not task.cancelled() and task.exception() is None
         self.jobs.publish("worker", {"state": "ready" if is_there else "gone", "run": run})
         if not is_there and self.worker is task:
             self.worker = None
 
-    async def _do(self, job: Job) -> None:
+    async def _do(self, job: QueuedJob) -> None:
         job.folder.mkdir(parents=True, exist_ok=True)
         self.jobs.tell(job, "starting")
         starting, stop = self.warm(job.run), asyncio.create_task(job.stopping.wait())
@@ -179,7 +179,7 @@ class Lane:
         how = {"out": str(job.folder), "one_thread": self.jobs.is_training()}
         order = {"kind": job.order.kind, "task": job.order.task, "settings": settings, **how}
         worker.send({"do": "run", "job": job.id, **order})
-        async for message in worker.messages():
+        while (message := await worker.message()) is not None:
             self.jobs.heard(job, message)
             if job.state in ENDS:
                 return
@@ -203,7 +203,7 @@ class JobQueue:
 
     def __init__(self, publish: Publish, folder: Path, is_training: Callable[[], bool] = lambda: False) -> None:
         self.publish, self.folder, self.is_training = publish, folder.resolve(), is_training
-        self.jobs = dict[str, Job]()
+        self.jobs = dict[str, QueuedJob]()
         self.lanes = {False: Lane(self, 0), True: Lane(self, NICE)}  # by whether they measure
         self.told = 0.0
 
@@ -213,7 +213,7 @@ class JobQueue:
             for lane in self.lanes.values():
                 tasks.create_task(lane.work())
 
-    def add(self, run: str | None, view: str, asked: dict[str, Any], order: JobOrder, replace: bool) -> Job:
+    def add(self, run: str | None, view: str, asked: dict[str, Any], order: JobOrder, replace: bool) -> QueuedJob:
         """Queues a job; with `replace` the same view's others of this kind are stopped."""
         if replace:
             for other in [*self.jobs.values()]:
@@ -222,7 +222,7 @@ class JobQueue:
         if sum(len(lane.waiting) for lane in self.lanes.values()) >= MOST_QUEUED:
             raise QueueFull
         id = secrets.token_hex(6)
-        job = self.jobs[id] = Job(id, run, view, asked, order, self.folder / id)
+        job = self.jobs[id] = QueuedJob(id, run, view, asked, order, self.folder / id)
         lane = self.lanes[job.is_measurement]
         lane.waiting.append(job)
         lane.arrived.set()
@@ -230,7 +230,7 @@ class JobQueue:
         self._forget()
         return job
 
-    def job(self, id: str) -> Job:
+    def job(self, id: str) -> QueuedJob:
         """The job of an id."""
         if id not in self.jobs:
             raise UnknownId(id)
@@ -257,24 +257,24 @@ class JobQueue:
         if not KINDS[order.kind].is_measurement:
             self.lanes[False].warm(run)
 
-    def tell(self, job: Job, state: str, **more: Any) -> None:
+    def tell(self, job: QueuedJob, state: str, **more: Any) -> None:
         """Publishes a job in a state; nothing takes one back that is to stop."""
         job.state = "stopping" if job.stopping.is_set() and state not in ENDS else state
         self.publish("job", {**job.summary(), **more})
 
-    def end(self, job: Job, state: str, why: str = "") -> None:
+    def end(self, job: QueuedJob, state: str, why: str = "") -> None:
         job.ended, job.why = time.monotonic(), why or job.why
         self.tell(job, state)
         self.publish("result", {"job": job.tree()})
 
-    def heard(self, job: Job, message: Message) -> None:
+    def heard(self, job: QueuedJob, message: WorkerMessage) -> None:
         """What the worker says of a job."""
         match message:
             case {"event": "loading"}:
                 self.publish("worker", {"state": "loading", "run": job.run})
             case {"event": "progress", "what": what, "done": done, "of": of}:
                 self._begun(job)
-                job.progress = Progress(what, done, of)
+                job.progress = JobProgress(what, done, of)
                 if done == of or time.monotonic() - self.told > SECONDS_BETWEEN:
                     self.told = time.monotonic()
                     self.tell(job, "running")
@@ -300,7 +300,7 @@ class JobQueue:
             case {"event": "failed", "why": why}:
                 self.end(job, "failed", why)
 
-    def _begun(self, job: Job) -> None:
+    def _begun(self, job: QueuedJob) -> None:
         if job.begun is None:
             job.begun = time.monotonic()
             self.publish("worker", {"state": "ready", "run": job.run})

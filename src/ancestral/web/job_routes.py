@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from ancestral.errors import InputError
 from ancestral.web.job_kinds import AskedJob
-from ancestral.web.job_queue import Job, JobQueue, QueueFull, type_of
+from ancestral.web.job_queue import JobQueue, QueuedJob, QueueFull, type_of
 from ancestral.web.library import Library, UnknownId
 from ancestral.web.routes import answer, body_of
 from ancestral.web.uploads import Uploads
@@ -92,7 +92,7 @@ class JobRoutes(NamedTuple):
     async def uploaded(self, request: Request) -> Response:
         return FileResponse(self.uploads.served(request.path_params["id"]), media_type="image/png")
 
-    def _job(self, request: Request) -> Job:
+    def _job(self, request: Request) -> QueuedJob:
         return self.jobs.job(request.path_params["id"])
 
 

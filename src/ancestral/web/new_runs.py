@@ -35,6 +35,8 @@ class NewRun(Settings):
     def job(self, library: Library, out: Path) -> TrainSettings:
         """The settings of the job, its faults told."""
         check_names_no_place(self.settings)
+        if self.name == SCHEDULES:
+            raise InputError(f"expected another name than {SCHEDULES}, where noise schedules are kept; choose one")
         settings = dict(self.settings)
         data = None if self.data is None else library.data_folder(self.data)
         if self.preset is not None and self.preset not in PRESETS:

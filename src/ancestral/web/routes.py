@@ -160,7 +160,7 @@ class RunRoutes:
 
     async def _train(self, found: Found, job: TrainSettings) -> Response:
         self.trainings.start(found.id, ["train", *words(job)])
-        self.watcher.begin(found)
+        await self.watcher.begin(found)
         return answer({"run": found.id, "command": command("train", job)})
 
     def _found(self, request: Request) -> Found:

@@ -73,6 +73,8 @@ def settings_file(found: Found) -> Path:
 def details(found: Found) -> dict[str, Any]:
     """The card, with what a form or a chart needs."""
     config, images = config_of(found), images_of(found)
+    files = {name: found.path / file for name, file in NUMBERS.items()}
+    measured = {name: file.stat().st_mtime for name, file in files.items() if file.is_file()}
     return {
         **summary(found),
         "settings": config.model_dump(mode="json") if config else None,
@@ -84,7 +86,8 @@ def details(found: Found) -> dict[str, Any]:
         "checkpoints": numbered(found.path / "checkpoints", CHECKPOINT),
         "parameters": parameters(pipeline_of(found)),
         "writes_onnx": find_spec("onnx") is not None,
-        "numbers": [name for name, file in NUMBERS.items() if (found.path / file).is_file()],
+        "numbers": [*measured],
+        "outdated": [name for name, written in measured.items() if written < weights_saved(found.path)],
     }
 
 
@@ -140,6 +143,12 @@ def parameters(pipeline: Path) -> int:
             tensors = parse_json(content.read(min(length, MOST_HEADER)), file.name)
             count += sum(prod(each["shape"]) for name, each in tensors.items() if name != "__metadata__")
     return count
+
+
+def weights_saved(run: Path) -> float:
+    """When a network was written that what is measured of a run is measured of; 0: never."""
+    files = [*run.glob("pipeline/*/*.safetensors"), *run.glob("codec/*.safetensors")]
+    return max((file.stat().st_mtime for file in files), default=0.0)
 
 
 def numbers_of(name: str, file: Path) -> Any:

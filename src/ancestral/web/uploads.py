@@ -4,20 +4,16 @@ What they say of themselves, how `ancestral sample` generated them, is read befo
 """
 
 import asyncio
-import json
 import secrets
-import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ancestral.errors import InputError
 from ancestral.web.library import UnknownId
+from ancestral.web.workers import DECODES, WorkerGone, WorkerProcess
 
 MOST_KEPT, MOST_BYTES = 128, 2**29
-AT_ONCE = 2
 SECONDS = 30
-DECODER = "ancestral.web.decoder"
 
 
 class Uploads:
@@ -26,7 +22,8 @@ class Uploads:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.told = dict[str, dict[str, Any]]()
-        self.decoding = asyncio.Semaphore(AT_ONCE)
+        self.decoding = asyncio.Lock()
+        self.decoder: WorkerProcess | None = None
 
     async def add(self, content: bytes) -> dict[str, Any]:
         """Keeps an image, and says what it is; InputError where it is none."""
@@ -66,21 +63,22 @@ class Uploads:
             (self.folder / f"{oldest}.png").unlink()
 
     async def _decoded(self, given: Path, kept: Path) -> dict[str, Any]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", DECODER, str(given), str(kept)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        """What the image is, once it is written as PNG, or `why` it is none."""
         try:
-            said, _ = await asyncio.wait_for(process.communicate(), SECONDS)
-        except TimeoutError:
-            said = b""
-        finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        if process.returncode != 0:
-            return {"why": "the image cannot be read: it takes too long or too much memory; send a smaller one"}
-        return json.loads(said)
+            if self.decoder is None:
+                self.decoder = await WorkerProcess.started(DECODES)
+            self.decoder.send({"given": str(given), "kept": str(kept)})
+            said = await asyncio.wait_for(self.decoder.message(), SECONDS)
+        except (TimeoutError, WorkerGone):
+            said = None
+        if said is None:
+            await self.end()
+            return {"why": "expected an image that is read in less time and memory, got one that takes more"}
+        return said
+
+    async def end(self) -> None:
+        """Ends the process that decodes."""
+        decoder, self.decoder = self.decoder, None
+        if decoder is not None:
+            decoder.kill()
+            await decoder.end()

@@ -20,10 +20,9 @@ from ancestral.errors import AncestralError, shortage
 from ancestral.jobs.events import Event, FileEvent, FrameEvent, FramesEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.machine import keep_freed_memory, loading, share_the_cores
 from ancestral.training.logs import finite
-from ancestral.web.job_kinds import FRAMES, KINDS, Kind
+from ancestral.web.job_kinds import FRAMES, KINDS, JobKind
 
 MOST_PIPELINES = 2
-Message = dict[str, Any]
 
 
 class Worker:
@@ -31,7 +30,7 @@ class Worker:
 
     def __init__(self, read: BinaryIO, write: BinaryIO) -> None:
         self.read, self.write = read, write
-        self.orders: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.stopped = set[str]()  # jobs that are to stop, or were
         self.job, self.interruptible = "", False
         self.one_thread = False
@@ -69,7 +68,7 @@ class Worker:
         self.write.write(json.dumps(finite(message), allow_nan=False).encode() + b"\n")
         self.write.flush()
 
-    def do(self, order: Message) -> None:
+    def do(self, order: dict[str, Any]) -> None:
         """One job, to its end."""
         kind = KINDS[order["kind"]]
         try:
@@ -85,7 +84,7 @@ class Worker:
             why = shortage(fault) or f"{type(fault).__name__}: {fault} (internal error)"
             self.tell(event="failed", job=self.job, why=" ".join(why.split()))
 
-    def begun(self, kind: Kind, order: Message) -> Generator[Event, None, None]:
+    def begun(self, kind: JobKind, order: dict[str, Any]) -> Generator[Event, None, None]:
         os.chdir(order["out"])  # where relative places are
         settings = kind.settings_of(order["task"]).model_validate(order["settings"])
         module, _, name = kind.function.rpartition(".")

@@ -5,20 +5,20 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+COMPUTES, DECODES = "ancestral.web.worker", "ancestral.web.decoder"
 MOST_BYTES = 2**26  # of a message
 SECONDS_TO_END = 2.0
-Message = dict[str, Any]
+WorkerMessage = dict[str, Any]
 
 
 class WorkerGone(Exception):
     """How a process ended before it was ready."""
 
 
-class Worker:
+class WorkerProcess:
     """One process, which does one job at a time; it ends when its input does."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -27,10 +27,10 @@ class Worker:
         self.input, self.output = process.stdin, process.stdout
 
     @classmethod
-    async def started(cls, nice: int = 0) -> "Worker":
-        """One that has loaded what it computes with; WorkerGone where it ended before."""
+    async def started(cls, module: str = COMPUTES, nice: int = 0) -> "WorkerProcess":
+        """One that runs a module and has loaded what that needs; WorkerGone where it ended before."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "ancestral.web.worker"),
+            *(sys.executable, "-P", "-m", module),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
@@ -40,7 +40,7 @@ class Worker:
         try:
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, process.pid, nice)
-            if not await worker.output.readline():  # that it is ready
+            if await worker.message() is None:  # that it is ready
                 raise WorkerGone(await worker.end())
         except asyncio.CancelledError:
             worker.kill()
@@ -51,16 +51,17 @@ class Worker:
     def is_alive(self) -> bool:
         return self.process.returncode is None
 
-    def send(self, message: Message) -> None:
+    def send(self, message: WorkerMessage) -> None:
         """Tells it something, unless it is gone, which its messages' end says."""
         with suppress(OSError):
             self.input.write(json.dumps(message).encode() + b"\n")
 
-    async def messages(self) -> AsyncIterator[Message]:
-        """What it says, until it is gone."""
+    async def message(self) -> WorkerMessage | None:
+        """What it says next; None: it is gone."""
         with suppress(ValueError):  # a line cut off, or one without an end
-            while line := await self.output.readline():
-                yield json.loads(line)
+            if line := await self.output.readline():
+                return json.loads(line)
+        return None
 
     def kill(self) -> None:
         """Ends it with all it has begun, at once."""

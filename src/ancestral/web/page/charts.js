@@ -336,6 +336,6 @@ function tabulate(table, chart) {
   const body = h("table", null, h("thead", null, h("tr", null, ...head)), h("tbody", null, ...rows));
   table.replaceChildren(
     h("summary", null, "As a table"),
-    h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Table" }, body),
+    h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": `Table: ${chart.title ?? chart.y.label}` }, body),
   );
 }

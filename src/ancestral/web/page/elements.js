@@ -100,11 +100,13 @@ export function say(words) {
   part("status").textContent = words;
 }
 
-/** What went wrong, for people; "" takes it back.
+/** What went wrong, for people; "" takes it back. That the server does not answer stands at the foot of a page that
+ * shows something.
  * @param {unknown} fault */
 export function fail(fault) {
   const alert = part("alert"),
     words = fault instanceof Error ? fault.message : String(fault);
+  if (fault instanceof Error && "status" in fault && fault.status === 0 && part("view").childElementCount) return;
   alert.hidden = !words;
   alert.textContent = words;
   if (words) alert.scrollIntoView({ block: "nearest" });

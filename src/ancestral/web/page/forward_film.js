@@ -34,5 +34,7 @@ export function forwardFilm(caption = (t) => `t = ${t}`) {
  * @param {Float32Array} x0 @param {Float32Array} eps */
 export function noised(table, t, x0, eps) {
   const { alpha, sigma } = levelOf(table, t);
-  return Float64Array.from(x0, (value, i) => alpha * value + sigma * eps[i]);
+  const mixed = new Float64Array(x0.length);
+  for (let i = 0; i < mixed.length; i++) mixed[i] = alpha * x0[i] + sigma * eps[i]; // faster than `from`
+  return mixed;
 }

@@ -111,7 +111,9 @@ export class JobFilm {
 
   /** @param {number} image */
   name(image) {
-    return this.job?.frames?.labels?.[image] ?? "";
+    const { kind, settings, frames } = this.job ?? {}, label = frames?.labels?.[image] ?? "";
+    if (kind !== "sample") return label; // which says the seed, of edits
+    return [`seed ${BigInt(settings?.seed ?? 0) + BigInt(image)}`, label].filter(Boolean).join(", ");
   }
 
   close() {

@@ -7,14 +7,15 @@ import { state } from "./store.js";
 
 /** @typedef {import("./store.js").Job} Job */
 /**
- * @typedef {{kind: string, view: string, run: string, fields: {element: HTMLElement}[], settings: () => object, start: string,
+ * @typedef {{title: string, kind: string, view: string, run: string, fields: {element: HTMLElement}[], settings: () => object, start: string,
  *   progress?: (job: Job) => void, done?: (job: Job) => void}} Form
- *   `settings` is called whenever a field has changed; `start` are the words of the button
+ *   `settings` is called whenever a field has changed; `title` is what it is about, `start` the words of
+ *   the button
  */
 
 /** @param {Form} form @returns {{element: HTMLElement, change: () => void, close: () => void}} */
-export function jobForm({ kind, view, run, fields, settings, start, progress, done }) {
-  const box = commandBox(), words = h("p", { role: "status" }), bar = h("progress", { "aria-label": "Progress" });
+export function jobForm({ title, kind, view, run, fields, settings, start, progress, done }) {
+  const box = commandBox(`${title}, by the command line`), words = h("p", { role: "status" }), bar = h("progress", { "aria-label": "Progress" });
   const begin = h("button", { type: "submit", class: "main" }, start);
   let leave = () => {}, running = "";
   const stop = button("Stop", () => stopJob(running));

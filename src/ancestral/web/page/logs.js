@@ -54,7 +54,7 @@ class Log {
     this.fetching = /** @type {Promise<void> | null} */ (null);
     this.again = false;
     let before = runOf(run)?.state;
-    subscribe(["log", "state", "run"], (name, data) => {
+    subscribe(["log", "state", "run", "connection"], (name, data) => {
       if (!this.listeners.size || (name === "log" && data.run !== run) || (name === "run" && data.id !== run)) return;
       const now = runOf(run)?.state;
       if (name === "run" && now === before) return;

@@ -30,7 +30,7 @@ export function newRun({ root, go, params }, like) {
     closed = false;
   const changes = /** @type {Values} */ (new Map());
 
-  const ofPreset = { value: "", label: model ? "the same images" : "the data set of the preset" };
+  const ofPreset = { value: "", label: model ? "the same images" : "as the preset" };
   const data = select("Images", [ofPreset, ...state.data.map(({ id, name }) => ({ value: id, label: name }))], "", {
     help: state.data.length ? "" : "Start the studio with --data FOLDER to train on images of your own.",
     change: (id) => {
@@ -44,7 +44,7 @@ export function newRun({ root, go, params }, like) {
   const presets = state.presets.map(({ name }) => name);
   const preset = select("Preset", [suggested, ...presets], "", { change: () => (suggestName(), ask()) });
   const about = h("p", { class: "soft" });
-  const name = text("Name", "", { help: "of small letters, digits and -", change: () => ((named = true), ask()) });
+  const name = text("Name", "", { help: "a-z, 0-9 and -", change: () => ((named = true), ask()) });
   const amount = number("Budget", null, { min: 0, optional: true, change: () => setBudget() });
   const unit = select(
     "counted in",
@@ -213,7 +213,7 @@ function linesOf(changes, known, ask) {
   const all = text("All settings", "", {
     rows: 16,
     optional: true,
-    help: "A setting a line, name = value; docs/settings.md says what each means.",
+    help: "A setting a line, name = value; `ancestral train --help` says what each means.",
     change: () => {
       try {
         const { base, now } = known();
@@ -232,7 +232,7 @@ function linesOf(changes, known, ask) {
   });
   all.input.classList.add("code");
   const summary = h("summary", null, "All settings"),
-    element = h("details", null, summary, all.element);
+    element = h("details", { class: "all-settings" }, summary, all.element);
   const show = () => {
     if (document.activeElement === all.input) return;
     all.value = asLines(new Map([...known().now, ...changes]));

@@ -59,8 +59,8 @@ function opened(root, details) {
   root.append(...(shown.length ? shown.map((each) => each.element) : [unmeasured(details)]));
   const look = async () => {
     try {
-      const { numbers } = await get(`/api/runs/${details.id}`);
-      await Promise.all(shown.map((each) => each.look(numbers)));
+      const now = await get(`/api/runs/${details.id}`);
+      await Promise.all(shown.map((each) => each.look(now)));
     } catch (fault) {
       fail(fault);
     }
@@ -82,15 +82,18 @@ function unmeasured({ name }) {
     h("code", null, `ancestral evaluate ${name}`), " measures it all the same, if its data are there.");
 }
 
-/** @typedef {{element: HTMLElement, look: (there: string[]) => Promise<void>, close: () => void}} Section */
+/** @typedef {{element: HTMLElement, look: (details: Details) => Promise<void>, close: () => void}} Section */
 
 /** @param {Measurement} measurement @param {Details} details @returns {Section} */
 function section({ name, title, about, verb, show, ask }, details) {
   const place = h("div"), id = `numbers-${name}`;
-  const element = h("section", { "aria-labelledby": id }, h("h2", { id }, title), place);
+  const stale = h("p", { class: "warning", hidden: true }, h("strong", null, "Out of date. "),
+    "The run has saved other weights since; these are numbers of those before.");
+  const element = h("section", { "aria-labelledby": id }, h("h2", { id }, title), stale, place);
   let shown = /** @type {Shown | null} */ (null), text = "";
-  const look = async (/** @type {string[]} */ there) => {
-    if (!there.includes(name)) return;
+  const look = async (/** @type {Details} */ { numbers, outdated }) => {
+    if (!numbers.includes(name)) return;
+    stale.hidden = !outdated.includes(name);
     const file = await get(`/api/runs/${details.id}/numbers/${name}`), now = JSON.stringify(file);
     if (now === text) return;
     text = now;
@@ -99,10 +102,10 @@ function section({ name, title, about, verb, show, ask }, details) {
     place.replaceChildren(shown.element);
   };
   const own = ask?.(details);
-  const asked = own && jobForm({ kind: verb, view: "numbers", run: details.id, start: "Measure", ...own });
+  const asked = own && jobForm({ title, kind: verb, view: "numbers", run: details.id, start: "Measure", ...own });
   const form = asked && h("details", { class: "block" }, h("summary", null, "Measure"), asked.element);
   if (form) element.append(form);
-  if (details.numbers.includes(name)) look(details.numbers).catch(fail);
+  if (details.numbers.includes(name)) look(details).catch(fail);
   else {
     place.append(h("p", null, `Not measured yet. ${about}`));
     if (form) form.open = true;

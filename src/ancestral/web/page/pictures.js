@@ -40,7 +40,10 @@ export function picture(className = "pixels") {
     async show(path, alt) {
       if (path === asked) return;
       asked = path;
-      const url = await pictureUrl(path);
+      const url = await pictureUrl(path).catch((fault) => {
+        if (asked === path) asked = "";
+        throw fault;
+      });
       if (path !== asked) return;
       element.src = url;
       element.alt = alt;

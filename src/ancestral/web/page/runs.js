@@ -71,7 +71,7 @@ export const view = {
       down.hidden = names.length === 0;
       comparison.show(chosen(), asked);
     };
-    const leave = subscribe(["state", "run", "gone", "grid"], draw);
+    const leave = subscribe(["state", "run", "gone", "grid", "connection"], draw);
     draw();
     return {
       update(to) {

@@ -110,7 +110,7 @@ function lines(text) {
 }
 
 /** How a class is asked for by its name. @param {string} name */
-function asAsked(name) {
+export function asAsked(name) {
   return ["none", "all"].includes(name) || name.startsWith("=") ? `=${name}` : name;
 }
 

@@ -18,6 +18,7 @@ import { GRIDS, NAMED, alongPoints, asBetas, betasOf, fromLogSnr, logSnrOf, poin
 const POINTS = 9;
 const OWN = "points"; // in place of a name
 const MOST_TIMESTEPS = 10_000; // that a page draws at every move
+const MOST_DRAWN = 400; // points of a curve
 const SIDE = 64; // of the picture where no run says one
 const REMEMBERED = 300; // ms after the last change until the address says it
 
@@ -64,13 +65,19 @@ function designer({ root, go }, params, details) {
   const known = select("Stored before", [{ value: "", label: "choose one" }], "", { change: (id) => id && open(stored.get(id)) });
   const editor = curveEditor(draw), film = forwardFilm(), box = commandBox(), wrong = h("p", { class: "fault", role: "status" });
   const shape = /** @type {import("./own_image.js").Shape} */ (details?.shape ?? [3, SIDE, SIDE]);
-  const image = ownImage(shape, redraw, { run: details?.usable ? details.id : undefined, view: "schedule" }), eps = noiseOf("0", shape);
-  const curves = h("div", { class: "charts" }), signal = chart("Share of the signal", "ᾱ"), noise = chart("Variance of each step", "β");
+  let own = params.own ?? "";
+  const image = ownImage(shape, redraw, {
+    ...{ view: "schedule", run: details?.usable ? details.id : undefined, known: own, hasData: details?.kind === "run" },
+    kept: (id) => ((own = id), remember()),
+  });
+  const eps = noiseOf("0", shape);
+  const numbers = h("div", { class: "fields" }), asNumbers = h("details", { class: "numbers", ontoggle: showNumbers }, h("summary", null, "The points as numbers"), numbers);
+  const curves = h("div", { class: "charts" }), signal = chart("Share of the signal", "ᾱ"), noise = chart("Variance of each step", "β", true);
   const stored = /** @type {Map<string, Schedule>} */ (new Map());
   let points = /** @type {Point[]} */ ([]), table = /** @type {Table} */ (tableOf({ name: "cosine", num_timesteps: 1000 }));
   let asked = 0, timer = 0, exact = /** @type {Schedule | null} */ (null); // a table that was opened, until it is changed
 
-  root.append(h("div", { class: "desk" },
+  root.append(h("div", { class: "bench noise" },
     h("form", { "aria-label": "The schedule", onsubmit: (/** @type {Event} */ event) => event.preventDefault() },
       fields.name.element,
       h("div", { class: "pair two" }, ...Object.values(options).map((each) => each.element)),
@@ -88,19 +95,18 @@ function designer({ root, go }, params, details) {
         h("p", { class: "soft" }, "Drag the points, or choose one by Tab and move it by the arrow keys; Page Up and Page Down move it further, Delete takes it away."),
         editor.element,
         h("div", { class: "actions" }, button("Add a point", addPoint)),
-        h("details", { class: "numbers" }, h("summary", null, "The points as numbers"), h("div", { class: "fields" }))),
+        asNumbers),
       h("section", { "aria-label": "The image on its way" }, h("h2", null, "The image on its way to noise"), film.element, image.element),
       curves,
     ),
   ));
-  const numbers = /** @type {HTMLElement} */ (root.querySelector(".numbers > div"));
 
-  /** @param {string} title @param {string} label */
-  function chart(title, label) {
+  /** @param {string} title @param {string} label @param {boolean} [log] */
+  function chart(title, label, log) {
     const section = h("section", { "aria-label": title }, h("h2", null, title));
     curves.append(section);
-    const made = lineChart(section, { title, series: [], x: { label: "t" }, y: { label }, height: 200 });
-    return { ...made, draw: (/** @type {number[]} */ x, /** @type {number[]} */ y) => made.update({ title, series: [{ name: label, x, y }], x: { label: "t" }, y: { label }, height: 200 }) };
+    const made = lineChart(section, { title, series: [], x: { label: "t" }, y: { label, log }, height: 200 });
+    return { ...made, draw: (/** @type {number[]} */ x, /** @type {number[]} */ y) => made.update({ title, series: [{ name: label, x, y }], x: { label: "t" }, y: { label, log }, height: 200 }) };
   }
 
   /** The settings that the fields say; null: the points say it. @returns {Schedule | null} */
@@ -168,13 +174,13 @@ function designer({ root, go }, params, details) {
       wrong.textContent = /** @type {Error} */ (fault).message;
       return;
     }
-    const T = table.length - 1, steps = Math.min(fields.steps.value || 1, T), times = Array.from({ length: T }, (_, i) => i + 1);
-    const levels = logSnrOf(table);
-    editor.show({ levels, points, ticks: GRIDS[fields.grid.value](table, steps) });
-    signal.draw(times, [...table.subarray(1)]);
-    noise.draw(times, [...betasOf(table)]);
+    const T = table.length - 1, steps = Math.min(fields.steps.value || 1, T), every = Math.ceil(T / MOST_DRAWN);
+    const times = Array.from({ length: Math.ceil(T / every) }, (_, i) => T - every * i).reverse(), betas = betasOf(table);
+    editor.show({ levels: logSnrOf(table), points, ticks: GRIDS[fields.grid.value](table, steps) });
+    signal.draw(times, times.map((t) => table[t]));
+    noise.draw(times, times.map((t) => betas[t - 1]));
     film.show(table, image.x0, eps, shape);
-    if (!numbers.contains(document.activeElement)) showNumbers();
+    if (asNumbers.open && !numbers.contains(document.activeElement)) showNumbers();
     showCommand();
     clearTimeout(timer);
     timer = setTimeout(remember, REMEMBERED);
@@ -207,6 +213,7 @@ function designer({ root, go }, params, details) {
   function remember() {
     const kept = /** @type {Params} */ ({ name: fields.name.value, T: String(fields.T.value), grid: fields.grid.value, steps: String(fields.steps.value) });
     if (details) kept.run = details.id;
+    if (own) kept.own = own;
     if (fields.zero.value) kept.zero = "1";
     if (fields.name.value === OWN) kept.points = points.map((each) => each.map((value) => Number(value.toFixed(4))).join(":")).join(",");
     else for (const each of Object.keys(NAMED[fields.name.value].options)) kept[each] = String(options[each].value);

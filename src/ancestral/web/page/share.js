@@ -122,7 +122,7 @@ function offer({ title, about, details, kind, start, after, fields, settings, es
     return settings();
   };
   const form = jobForm({
-    kind, view: "share", run: details.id, start, fields, settings: shown,
+    title, kind, view: "share", run: details.id, start, fields, settings: shown,
     done: (job) => files.replaceChildren(...(job.state === "done" ? written(job, after) : [])),
   });
   shown();

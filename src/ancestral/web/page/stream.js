@@ -40,14 +40,17 @@ export function listen(last, receive, tell) {
     }
   }
 
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) {
-      clearTimeout(timer);
-      open?.abort();
-      open = null;
-    } else connect();
+  const close = () => {
+    clearTimeout(timer);
+    open?.abort();
+    open = null;
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : connect()));
+  addEventListener("online", () => {
+    close();
+    tell(false); // what was asked for meanwhile has failed
+    connect();
   });
-  addEventListener("online", connect);
   connect();
 }
 

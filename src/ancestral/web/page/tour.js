@@ -8,7 +8,7 @@ import { noiseOf, ownImage } from "./own_image.js";
 import { pixelCursor } from "./pixel_cursor.js";
 import { address } from "./route.js";
 import { viewOfRun } from "./run_view.js";
-import { asParams } from "./sampling_fields.js";
+import { asAsked, asParams } from "./sampling_fields.js";
 import { tableOf } from "./schedule_tables.js";
 import { forwardStation, posteriorStation } from "./tour_noise.js";
 import { chainStation, samplingStation, trainingStation } from "./tour_steps.js";
@@ -54,14 +54,18 @@ export const view = {
  * @param {import("./main.js").Place} place @param {Details} details @param {Params} first
  * @returns {import("./main.js").Opened}
  */
-function tour({ root, go }, details, first) {
+function tour(place, details, first) {
+  const { root, go } = place;
   if (!details.schedule || !details.shape) {
     root.append(h("p", null, "What this network was trained with is not known here; choose another run."));
     return { close: () => {} };
   }
   const [channels, height, width] = details.shape, T = details.num_timesteps, table = tableOf(details.schedule);
   let params = first, timer = 0, open = -1, station = /** @type {Station | null} */ (null), drawn = "", eps = /** @type {Float32Array} */ (new Float32Array());
-  const image = ownImage(details.shape, () => (showPicture(), station?.update()), { run: details.id, view: "tour" });
+  const image = ownImage(details.shape, () => (showPicture(), station?.update()), {
+    ...{ view: "tour", run: details.id, known: first.own, hasData: place.run()?.kind === "run" },
+    kept: (own, told) => change({ own, classes: told && asAsked(told) }),
+  });
   const cursor = pixelCursor(() => change({ x: String(cursor.at[0]), y: String(cursor.at[1]) }));
   const fields = {
     t: range("Timestep t", 1, { min: 1, max: T, step: 1, change: (to) => change({ t: String(to) }) }),
@@ -76,7 +80,7 @@ function tour({ root, go }, details, first) {
   const picture = h("section", { "aria-label": "The image and the pixel" }, h("h2", null, "The image and the pixel"), cursor.element, image.element);
   root.append(
     h("nav", { "aria-label": "Stations of the tour" }, stations),
-    h("div", { class: "desk" },
+    h("div", { class: "bench noise tour" },
       h("div", { class: "form" }, picture,
         h("div", { class: "pair two" }, fields.row.element, fields.column.element), fields.channel.element, fields.t.element, fields.seed.element),
       h("div", null, latent, content, steps)),

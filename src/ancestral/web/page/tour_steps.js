@@ -31,19 +31,22 @@ export function trainingStation(walk) {
   const { details } = walk, [target, estimate] = ANSWERS[details.prediction];
   const mix = formula("x_t = α_t x_0 + σ_t ε"), numbers = formula("[xt] = [alpha] × [x0] + [sigma] × [eps]");
   const answer = [`"output" = "network"(x_t, t) = [output]`, `"target" = ${target} = [target]`].map(formula), guess = formula(`${estimate} = [x0_estimate]`);
-  const loss = [`"squared error" = ("target"−"output")^2 = [squared_error]`, `"mean over the image" = [mean]`].map(formula);
+  const loss = [`"squared error" = {("target"−"output")}^2 = [squared_error]`, `"mean over the image" = [mean]`].map(formula);
   const weighted = formula(`"weight" × "loss" = [weight] × [loss] = [weighted]`);
   const images = pictureRow({ x0: "x₀", eps: "ε", x_t: "xₜ", output: "output", target: "target", x0_estimate: "x̂₀, its guess", squared_error: "squared error" });
   const box = commandBox(), named = h("p", { class: "soft" });
+  const telling = tellingFields(details, (name, value) => walk.change({ [name]: value }), [{ value: "", label: "nothing" }]);
+  const knows = details.classes.length || details.attributes.length || details.reads_text;
   const asked = explained(details.id, show), table = numberTable("Numbers of the pixel");
   const element = h("div", { class: "station" },
     h("p", null, "The network sees xₜ and t, never the image. Its answer is compared with what it should have been, and the mean of the squares is the loss. Training repeats this for many images, times and noises, and changes the weights a little so that the loss falls."),
+    knows ? h("details", null, h("summary", null, "What the network is told of the image"), telling.element) : null,
     equations(mix, numbers, answer, guess, loss, weighted),
     asked.element, images.element, named,
     h("details", null, h("summary", null, "All numbers of the pixel"), table.element),
     box.element,
   );
-  const settings = async () => ({ task: "training-step", image: await walk.image.sent(), t: walk.t(), ...common(walk) });
+  const settings = async () => ({ task: "training-step", image: await walk.image.sent(), t: walk.t(), ...common(walk), ...toldOf(walk) });
   let known = /** @type {object | null} */ (null);
   const live = liveCommand(box, () => known && { kind: "explain", run: details.id, view: "tour", settings: known });
 
@@ -60,11 +63,14 @@ export function trainingStation(walk) {
 
   return {
     element,
-    update: () => asked.ask(async () => {
-      known = await settings();
-      live();
-      return known;
-    }),
+    update() {
+      telling.show(walk.params());
+      asked.ask(async () => {
+        known = await settings();
+        live();
+        return known;
+      });
+    },
     close: asked.close,
   };
 }
@@ -192,11 +198,7 @@ function samplingStep(walk, done) {
   const k = range("Step of the chain", 1, { min: 1, max: 1, step: 1, change: (to) => walk.change({ k: String(to) }) });
   const asked = explained(details.id, done), box = commandBox();
   const steps = () => Number(walk.params().steps || details.sampling.steps);
-  const settings = () => {
-    const { prompt, ...told } = tellingOf(walk.params(), details);
-    const sampling = samplingOf(walk.params());
-    return { task: "sampling-step", step: k.value, ...common(walk), ...told, ...(prompt ? { prompt: prompt[0] } : {}), sampling };
-  };
+  const settings = () => ({ task: "sampling-step", step: k.value, ...common(walk), ...toldOf(walk), sampling: samplingOf(walk.params()) });
   const live = liveCommand(box, () => ({ kind: "explain", run: details.id, view: "tour", settings: settings() }));
   return {
     element: h("div", { class: "form" }, k.element, h("details", null, h("summary", null, "Sampler, steps, guidance, class"), h("div", { class: "form" }, sampling.element, telling.element))),
@@ -212,6 +214,12 @@ function samplingStep(walk, done) {
     },
     close: asked.close,
   };
+}
+
+/** What the network is told, with one prompt. @param {Walk} walk */
+function toldOf(walk) {
+  const { prompt, ...told } = tellingOf(walk.params(), walk.details);
+  return prompt ? { ...told, prompt: prompt[0] } : told;
 }
 
 /** What every step is asked; of latents, whose number the page does not know, the pixel in the middle. @param {Walk} walk */

@@ -35,7 +35,8 @@ export const view = {
  * @returns {import("./main.js").Opened}
  */
 function trajectory({ root, go }, details, first) {
-  let params = first, film = /** @type {JobFilm | null} */ (null), shown = 0; // steps in the charts
+  let params = first, film = /** @type {JobFilm | null} */ (null);
+  let isShown = false, places = /** @type {number[]} */ ([]); // of the steps on the axis
   const change = (/** @type {Params} */ to) => go("trajectory", { ...params, ...to }, { replace: true });
   const wall = filmView({ moved: showStep, chose: () => (redraw(), remember()) });
   const large = pixelCursor(redraw), cursor = () => large.at;
@@ -68,13 +69,14 @@ function trajectory({ root, go }, details, first) {
   function showStep() {
     const step = steps()[wall.position];
     if (!film || !step) return;
-    const image = film.image(wall.position, wall.which, wall.chosen), x = along().of(step, wall.position);
+    const image = film.image(wall.position, wall.which, wall.chosen), x = places[wall.position];
     if (image) large.show(image, film.shape);
     for (const each of Object.values(charts)) each.mark(x);
     const { alpha, sigma, log_snr: snr } = step;
     level.textContent = `signal × ${alpha.toFixed(4)}, noise × ${sigma.toFixed(4)}, log-SNR ${snr === null ? "−∞" : snr.toFixed(2)}`;
     const [i, j] = cursor(), at = `column ${i + 1}, row ${j + 1}`;
     pixel.textContent = `${at}: xₜ ${valuesAt(wall.position, "x_t").join(", ")}, x₀ estimate ${valuesAt(wall.position, "x_0").join(", ")} of 255`;
+    tour.hidden = film.job?.kind !== "sample";
     tour.href = address("tour", { run: details.id, job: film.id, image: String(wall.chosen), step: String(wall.position), x: String(i), y: String(j) });
   }
 
@@ -86,41 +88,41 @@ function trajectory({ root, go }, details, first) {
 
   /** Goes to the step nearest to a place of the axis. @param {number} x */
   function pick(x) {
-    const apart = steps().slice(0, film?.length).map((step, i) => Math.abs(along().of(step, i) - x));
+    const apart = places.slice(0, film?.length).map((place) => Math.abs(place - x));
     wall.scrub(apart.indexOf(Math.min(...apart)));
   }
 
   /** Draws the charts anew, as far as the film goes. */
   function redraw() {
     if (!film?.length) return;
-    const there = steps().slice(0, film.length), { label, of, format } = along(), all = steps();
-    const x = there.map(of), channels = film.shape[0];
+    const all = steps(), { label, of, format } = along(), channels = film.shape[0];
+    places = ended(all.map(of));
+    const x = places.slice(0, film.length);
     const names = channels === 1 ? [""] : channels === 2 ? ["grey", "opacity"] : COLORS.slice(0, channels);
     const ways = /** @type {["xₜ" | "x₀", import("./film.js").Which][]} */ ([["xₜ", "x_t"], ["x₀", "x_0"]]).flatMap(([name, which]) => {
-      const each = there.map((_, i) => valuesAt(i, which));
+      const each = x.map((_, i) => valuesAt(i, which));
       return names.map((color, c) => ({ name: `${name} ${color}`.trim(), x, y: each.map((row) => row[c]) }));
     });
-    const whole = all.map(of), shared = { x: { label, format }, pick };
-    const alpha = { name: "ᾱ", x: whole, y: all.map((step) => step.alpha ** 2) };
-    const snr = { name: "log-SNR", x: whole, y: all.map((step) => step.log_snr) };
+    const shared = { x: { label, format }, pick };
+    const alpha = { name: "ᾱ", x: places, y: all.map((step) => step.alpha ** 2) };
+    const snr = { name: "log-SNR", x: places, y: all.map((step) => step.log_snr) };
     charts.pixel.update({ ...shared, title: "The chosen pixel", series: ways, y: { label: "level of 255" } });
     charts.alpha.update({ ...shared, title: "Share of the signal", series: [alpha], y: { label: "ᾱ" }, height: 180 });
     charts.snr.update({ ...shared, title: "Log of signal over noise", series: [snr], y: { label: "log-SNR" }, height: 180 });
-    shown = film.length;
     showStep();
   }
 
   function remember() {
-    if (film?.length && String(wall.chosen) !== (params.image ?? "0")) change({ image: String(wall.chosen) });
+    if (film?.length && isShown && String(wall.chosen) !== (params.image ?? "0")) change({ image: String(wall.chosen) });
   }
 
   function changed() {
     if (!film) return;
-    const isFirst = !shown;
     nothing.hidden = true;
     watched.hidden = false;
     wall.show(film);
-    if (isFirst) wall.chosen = Number(params.image ?? 0);
+    if (!isShown) wall.chosen = Number(params.image ?? 0);
+    isShown = true;
     redraw();
   }
 
@@ -134,14 +136,14 @@ function trajectory({ root, go }, details, first) {
     const id = find();
     if (!id || id === film?.id) return;
     film?.close();
-    shown = 0;
+    isShown = false;
     film = new JobFilm(id, { changed, lost: () => params.job && change({ job: "" }) });
   }
 
   function update(/** @type {Params} */ to) {
     params = to;
     axis.value = to.axis in AXES ? to.axis : "step";
-    watched.hidden = !shown;
+    watched.hidden = !isShown;
     attach();
     redraw();
   }
@@ -157,4 +159,11 @@ function trajectory({ root, go }, details, first) {
       wall.close();
     },
   };
+}
+
+/** Values on an axis, infinite ones at its ends. @param {(number | null)[]} values */
+function ended(values) {
+  const finite = /** @type {number[]} */ (values.filter((each) => each !== null && Number.isFinite(each)));
+  const [low, high] = [Math.min(...finite), Math.max(...finite)];
+  return values.map((each, i) => (each !== null && Number.isFinite(each) ? each : i < values.length / 2 ? low : high));
 }

@@ -22,11 +22,41 @@ const KNOWN = ["step", "images", "minutes", "loss", "held_out_loss", "grad_norm"
 const STALE = 10_000; // ms after which what else is known of a run that is trained is asked again
 
 /** @param {import("./main.js").Place} place @param {string} id @returns {import("./main.js").Opened} */
-export function watchedRun({ root, params, go }, id) {
-  if (!runOf(id)) {
-    root.append(h("p", null, "There is no such run any more."));
-    return { close: () => {} };
-  }
+export function watchedRun(place, id) {
+  return runOf(id) ? knownRun(place, id) : awaitedRun(place, id);
+}
+
+/**
+ * A run that is not there: shown once it is.
+ *
+ * @param {import("./main.js").Place} place
+ * @param {string} id
+ * @returns {import("./main.js").Opened}
+ */
+function awaitedRun(place, id) {
+  let opened = /** @type {import("./main.js").Opened | null} */ (null);
+  place.root.append(h("p", null, "There is no such run."));
+  const leave = subscribe(["run", "state"], () => {
+    if (!runOf(id)) return;
+    leave();
+    place.root.replaceChildren();
+    opened = knownRun(place, id);
+  });
+  return {
+    update: (params) => opened?.update?.((place.params = params)),
+    close() {
+      leave();
+      opened?.close();
+    },
+  };
+}
+
+/**
+ * @param {import("./main.js").Place} place
+ * @param {string} id
+ * @returns {import("./main.js").Opened}
+ */
+function knownRun({ root, params, go }, id) {
   const facts = factsOf(),
     controls = controlsOf(id),
     curves = curvesOf(params, (change) => {
@@ -74,7 +104,7 @@ export function watchedRun({ root, params, go }, id) {
     get(`/api/runs/${id}`).then((found) => ((details = found), draw()), fail);
   };
   const leave = [
-    subscribe(["state", "run", "grid"], draw),
+    subscribe(["state", "run", "grid", "connection"], draw),
     followLog(id, (all) => {
       records = all;
       curves.show(all);
@@ -236,7 +266,7 @@ function named(names) {
  * @param {Params} params @param {(change: Params) => void} change */
 function curvesOf(params, change) {
   const along = select("Along", named(ALONG), "images", { change: (x) => change({ x }) });
-  const log = checkbox("Logarithmic losses", true, { change: (on) => change({ log: on ? "" : "0" }) });
+  const log = checkbox("Logarithmic", true, { change: (on) => change({ log: on ? "" : "0" }) });
   const charts = h("div", { class: "charts" }),
     none = h("p", { class: "soft" }, "Nothing has been logged yet.");
   const drawn = /** @type {Map<string, ReturnType<typeof lineChart>>} */ (new Map());

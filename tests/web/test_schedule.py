@@ -1,0 +1,212 @@
+"""The view of noise schedules in Chromium: its tables are those of Python, and what it stores trains."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from browsers import Browser, Page
+from browsers.reach import check_reach
+from studio_calls import TINY, StudioProcess
+from test_page import FILL, PRESS, go, opened, shows
+
+from ancestral.cli.main import main
+from ancestral.diffusion.schedules import Schedule
+from ancestral.pipeline.building import GRIDS, build_schedule
+from ancestral.rng import ImageNoise
+from ancestral.settings import DiffusionSettings, parse
+
+NAMED: dict[str, list[dict[str, Any]]] = {
+    "cosine": [{}],
+    "linear": [{}, {"beta_start": 0.001, "beta_end": 0.05}],
+    "scaled-linear": [{}],
+    "sigmoid": [{}],
+    "log-snr": [{}, {"log_snr_max": 10.0, "log_snr_min": -8.0}],
+    "rectified": [{}, {"shift": 3.0}],
+}
+SETTINGS = [
+    {"name": name, "num_timesteps": T, **options, **({"zero_terminal_snr": True} if zero else {})}
+    for name, several in NAMED.items()
+    for options in several
+    for T in (1000, 64)
+    for zero in (False, True)
+    if not (zero and name == "rectified")
+]
+TABLES = """async (settings, steps) => {
+  const { tableOf, betasOf, GRIDS } = await import("/static/web/page/schedule_tables.js");
+  return settings.map((each) => {
+    const table = tableOf(each), grids = Object.values(GRIDS).map((grid) => steps.map((count) => grid(table, count)));
+    return { table: [...table], betas: [...betasOf(table)], grids };
+  });
+}"""
+CATCH = """(() => {
+  const made = URL.createObjectURL;
+  URL.createObjectURL = (blob) => (blob.text().then((text) => (window.saved = text)), made.call(URL, blob));
+})()"""
+CHECK = """(on) => {
+  const box = document.querySelector("main input[type=checkbox]");
+  if (box.checked !== on) box.click();
+}"""
+REDRAWS = "performance.getEntriesByName('schedule').map(({ duration }) => duration)"
+HANDLES = "[...document.querySelectorAll('.curve circle')]"
+VALUES = f"{HANDLES}.map((each) => Number(each.getAttribute('aria-valuenow')))"
+SETTLED = "document.querySelectorAll('.curve circle').length > 1 && location.hash.includes('name=')"
+
+
+def by_python(tree: dict[str, Any]) -> Schedule:
+    return build_schedule(parse(DiffusionSettings, {"schedule": tree, "prediction": "v"}, "test").schedule)
+
+
+def designing(chromium: Browser, studio: StudioProcess, query: str = "") -> Page:
+    page = opened(chromium, studio, f"#/schedule{query}")
+    page.wait(SETTLED)
+    return page
+
+
+def exported(page: Page) -> dict[str, Any]:
+    page.evaluate("(() => { window.saved = ''; })()")
+    page.evaluate(PRESS, "Export JSON")
+    page.wait("window.saved")
+    found: dict[str, Any] = json.loads(page.evaluate("window.saved"))
+    return found
+
+
+def test_tables_are_those_of_python(chromium: Browser, studio: StudioProcess) -> None:
+    page, steps = designing(chromium, studio), (1, 2, 7, 50)
+    for tree, found in zip(SETTINGS, page.evaluate(TABLES, SETTINGS, steps), strict=True):
+        schedule = by_python(tree)
+        assert np.abs(np.array(found["betas"]) - schedule.betas.numpy()).max() < 1e-12, tree
+        assert np.abs(np.array(found["table"]) - schedule.alpha_bar.numpy()).max() < 1e-12, tree
+        for theirs, grid in zip(found["grids"], GRIDS.values(), strict=True):
+            for times, count in zip(theirs, steps, strict=True):  # a tie is rounded either way
+                assert (torch.tensor(times) - grid(schedule, count)).abs().max() <= 1, tree
+    assert len({json.dumps(tree) for tree in SETTINGS}) == 32
+
+
+def test_what_is_exported_is_the_table_and_trains(
+    chromium: Browser, studio: StudioProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = designing(chromium, studio)
+    page.evaluate(CATCH)
+    for name in NAMED:
+        for zero in (False, True):
+            if zero and name == "rectified":
+                continue
+            page.evaluate(FILL, {"Schedule": name, "Timesteps T": "200"})
+            page.evaluate(CHECK, zero)
+            page.wait("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+            schedule = exported(page)["diffusion"]["schedule"]
+            assert schedule["name"] == "betas" and schedule["num_timesteps"] == 200
+            wanted = by_python({"name": name, "num_timesteps": 200, **({"zero_terminal_snr": True} if zero else {})})
+            assert np.abs(np.array(schedule["betas"]) - wanted.betas.numpy()).max() < 1e-12, (name, zero)
+    (tmp_path / "own.json").write_text(page.evaluate("window.saved"))
+    monkeypatch.chdir(tmp_path)
+    words = [
+        f"--{branch}.{name} {value}" for branch, name, value in (("network", "widths", 8), ("network", "layers", 1))
+    ]
+    words += ["--network.attention", "--network.norm_groups 4", "--training.steps 2", "--training.batch_size 8"]
+    more = " ".join([*words, "--diffusion.prediction v", "--compute.precision float32"]).split()
+    assert main(["train", "digits", "--config", "own.json", *more, "--out", "run"]) == 0
+    trained = json.loads((tmp_path / "run" / "config.json").read_text())["diffusion"]["schedule"]
+    assert trained["betas"] == schedule["betas"]
+
+
+def test_a_point_is_dragged_within_a_frame(chromium: Browser, studio: StudioProcess) -> None:
+    page = designing(chromium, studio)
+    page.evaluate("performance.clearMeasures()")
+    before = page.evaluate(VALUES)
+    page.evaluate(f"{HANDLES}[4].scrollIntoView({{ block: 'center', behavior: 'instant' }})")
+    x, y = page.evaluate(
+        f"(({{ left, top }}) => [Math.round(left + 7), Math.round(top + 7)])({HANDLES}[4].getBoundingClientRect())"
+    )
+    page.drag([(x, y), *((x + round(0.2 * i), y + i) for i in range(1, 41))])
+    page.wait(f"{VALUES}[4] < {before[4] - 1}")
+    after = page.evaluate(VALUES)
+    assert [a for i, a in enumerate(after) if i != 4] == [b for i, b in enumerate(before) if i != 4]
+    assert all(b > a for b, a in itertools.pairwise(after))
+    taken = sorted(page.evaluate(REDRAWS))
+    assert len(taken) >= 5 and taken[len(taken) // 4] < 16, taken  # the machine may be busy with other things
+    page.wait("location.hash.includes('name=points')")
+    again = designing(chromium, studio, page.evaluate("location.hash.slice('#/schedule'.length)"))
+    again.wait(f"Math.abs({VALUES}[4] - {after[4]}) < 0.01")
+    assert [*page.complaints, *again.complaints] == []
+
+
+def test_points_are_moved_by_keys_and_numbers_and_keep_falling(chromium: Browser, studio: StudioProcess) -> None:
+    page = designing(chromium, studio)
+    before = page.evaluate(VALUES)
+    page.evaluate(f"{HANDLES}[4].focus()")
+    page.key("ArrowUp")
+    page.wait(f"Math.abs({VALUES}[4] - {before[4] + 0.1}) < 0.011")
+    for _ in range(6):
+        page.key("PageUp")  # as far as its neighbour
+    page.wait(f"{VALUES}[4] > {before[3] - 0.03} && {VALUES}[4] < {before[3]}")
+    page.key("Delete")
+    page.wait(f"{HANDLES}.length === {len(before) - 1}")
+    page.evaluate(PRESS, "Add a point")
+    page.wait(f"{HANDLES}.length === {len(before)}")
+    page.evaluate("(() => { document.querySelector('.numbers').open = true; document.activeElement.blur(); })()")
+    page.evaluate(FILL, {"log-SNR of point 9": "-18"})
+    page.wait(f"{VALUES}[8] === -18")
+    page.evaluate(FILL, {"log-SNR of point 9": "15"})
+    page.wait(shows("each lies later and lower than the one before"))
+    assert page.evaluate(VALUES)[8] == -18
+    page.evaluate(CATCH)
+    betas = exported(page)["diffusion"]["schedule"]["betas"]
+    by_python({"name": "betas", "num_timesteps": 1000, "betas": betas})
+    assert page.complaints == []
+
+
+def test_the_film_is_the_forward_process(chromium: Browser, studio: StudioProcess) -> None:
+    page = designing(chromium, studio, "?run=tiny")
+    read = """(place) => {
+      const canvas = document.querySelectorAll(".moments canvas")[place];
+      return [...canvas.getContext("2d").getImageData(0, 0, 8, 8).data].filter((_, i) => i % 4 === 0);
+    }"""
+    first, middle = (torch.tensor(page.evaluate(read, place)) for place in (0, 4))
+    schedule, eps = by_python({"name": "cosine", "num_timesteps": 1000}), ImageNoise([0], (1, 8, 8))().flatten()
+    x_t = schedule.level(torch.tensor(500)).alpha * (first / 127.5 - 1) + schedule.level(torch.tensor(500)).sigma * eps
+    assert float(((x_t + 1) * 127.5).clamp(0, 255).sub(middle).abs().max()) < 1.01
+    before = page.evaluate(read, 4)
+    page.evaluate(FILL, {"Schedule": "log-snr"})
+    page.wait(f"JSON.stringify(({read})(4)) !== {json.dumps(json.dumps(before, separators=(',', ':')))}")
+
+
+def test_what_is_stored_is_chosen_for_training_and_trains(chromium: Browser, studio: StudioProcess) -> None:
+    page = designing(chromium, studio, "?name=points&T=100&points=0:9,0.3:3,0.7:-2,1:-9")
+    page.evaluate(FILL, {"Name": "mine"})
+    page.evaluate(PRESS, "Train with it")
+    page.wait("location.hash === '#/train?schedule=mine'")
+    page.wait("[...document.querySelectorAll('select')].some((each) => each.value === 'mine')")
+    (stored,) = studio.get("/api/schedules")
+    tree = json.loads((studio.folder / "schedules" / "mine.json").read_text())
+    assert stored["schedule"] == tree and tree["name"] == "betas" and len(tree["betas"]) == 100
+    levels = by_python(tree).log_snr(torch.arange(1, 101))
+    assert levels[0] == pytest.approx(9, abs=1e-6) and levels[-1] == pytest.approx(-9, abs=1e-6)
+    settings = {**TINY, "training": {**TINY["training"], "steps": 2}}
+    asked = {"name": "by-mine", "data": None, "preset": "digits", "settings": settings, "schedule": "mine"}
+    assert studio.post("/api/runs", asked).status == 200
+    studio.wait("by-mine", lambda card: card["state"] == "finished")
+    assert studio.get("/api/runs/by-mine")["schedule"]["betas"] == tree["betas"]
+    go(page, "#/schedule")
+    page.wait(SETTLED)
+    page.wait("[...document.querySelectorAll('option')].some((each) => each.value === 'mine')")
+    page.evaluate(FILL, {"Stored before": "mine"})
+    page.wait(f"{VALUES}.length > 2 && {VALUES}[0] === 9")
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize(("scheme", "width"), [(s, w) for s in ("light", "dark") for w in (320, 390, 1200)])
+def test_the_schedule_is_within_reach_of_everybody(
+    scheme: str, width: int, chromium: Browser, studio: StudioProcess
+) -> None:
+    page = chromium.open(studio.address)
+    page.dark(scheme == "dark")
+    page.resize(width, 800)
+    go(page, "#/schedule?run=tiny")
+    page.wait(SETTLED)
+    check_reach(page, width)
+    assert page.complaints == []
