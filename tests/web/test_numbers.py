@@ -89,7 +89,7 @@ def test_a_likelihood_is_measured_from_the_page(chromium: Browser, studio: Studi
     fill(page, Images=20, Terms=3)
     page.wait(shows("--images 20 --timesteps 3"))
     press(page, "Measure")
-    page.wait(shows("bits/dim, the variational bound"), 60)
+    page.wait(shows("bits/dim, the variational bound"), 120)
     found = json.loads((studio.folder / measured / "likelihood.json").read_text())
     text = said(page)
     for name in ("total", "diffusion", "reconstruction"):
