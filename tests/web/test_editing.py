@@ -146,9 +146,9 @@ def test_a_long_stroke_is_quick_and_right(page: Page) -> None:
 
 
 def test_what_is_not_painted_is_kept_to_the_bit(
-    page: Page, chromium: Browser, studio: StudioProcess, tmp_path: Path
+    page: Page, chromium: Browser, studio: StudioProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the rest is what the command fills in, which the page shows."""
+    """And the rest is what the command fills in, which the page shows, of files that the page saves."""
     drag(page, (2, 2), (5, 2), (5, 6))
     mask = painted(page)
     source = canvas(page, ".layers canvas")[..., 0]
@@ -158,6 +158,11 @@ def test_what_is_not_painted_is_kept_to_the_bit(
     assert (results[:, ~mask] == source[~mask]).all() and (results[:, mask] != source[mask]).any()
     page.wait(shows(f"Kept to the bit: {(~mask).sum()} of 64 pixels, in all 3 results."))
     assert page.evaluate(COMMAND) == job["command"]
+    for name in ("image", "mask"):
+        (id,) = [job["settings"][name]] if name == "mask" else job["settings"]["images"]
+        sent = studio.ask("GET", f"/api/uploads/{id}.png", headers=studio.own_headers()).body
+        (tmp_path / f"{name}.png").write_bytes(sent)
+    monkeypatch.chdir(tmp_path)
     assert main([*shlex.split(job["command"])[1:], "--out", str(tmp_path)]) == 0
     files = [np.asarray(Image.open(tmp_path / f"inpaint-seed-{seed}.png").convert("L")) for seed in (4, 5, 6)]
     assert (results == files).all()

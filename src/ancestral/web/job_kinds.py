@@ -94,7 +94,7 @@ class AskedJob(Settings):
         own = {"out": Path("images"), **({"each": True} if self.kind == "sample" else {})}
         done = asked.model_copy(update=own) if isinstance(asked, PictureSettings | StepSettings) else asked
         verb = " ".join(filter(None, [kind.verb, task]))
-        return JobOrder(self.kind, task, done, command(verb, seen_from_here(asked)))
+        return JobOrder(self.kind, task, done, command(verb, seen_from_here(without_uploads(asked))))
 
     def _value(self, name: str, value: Any, kind: type[Settings], library: Library, uploads: Uploads) -> Any:
         """A setting's value, with the files and folders that it names by ids."""
@@ -143,6 +143,19 @@ def check(asked: Settings) -> None:
 def _at_most(most: int, name: str, value: int) -> None:
     if value > most:
         raise InputError(f"expected at most {most:,} for {name} on this page, got {value:,}; a command line takes more")
+
+
+def without_uploads(asked: Settings) -> Settings:
+    """The same settings with names that say what each file is, in place of where the studio keeps what was sent."""
+    names: dict[str, Any] = {}
+    for name in asked.model_fields_set.intersection(UPLOADED):
+        value = getattr(asked, name)
+        several = isinstance(value, tuple) and len(value) > 1
+        if isinstance(value, tuple):
+            names[name] = tuple(Path(f"image-{i}.png" if several else "image.png") for i in range(1, len(value) + 1))
+        elif value is not None:
+            names[name] = Path(f"{name}.png")
+    return asked.model_copy(update=names)
 
 
 def seen_from_here(asked: Settings) -> Settings:

@@ -49,10 +49,11 @@ function editing({ root, go }, details, first) {
   const from = seed("Seed", "0", { change: (to) => change("seed", to) });
   const count = number("Results", RESULTS, { min: 1, max: MOST_RESULTS, step: 1, change: (to) => change("images", String(to)) });
   const own = h("div");
+  const files = button("Save the command's files", saveGiven);
   const start = h("button", { type: "submit", class: "main" }, "Generate"), stop = button("Stop", () => film && stopJob(film.id));
   const form = h("form", { class: "ask", "aria-label": "What to generate", onsubmit: generate },
     own, telling.element, h("div", { class: "pair two" }, from.element, count.element),
-    h("details", null, h("summary", null, "How to generate"), sampling.element), h("div", { class: "actions" }, start, stop), box.element,
+    h("details", null, h("summary", null, "How to generate"), sampling.element), h("div", { class: "actions" }, start, stop), box.element, files,
   );
   const file = h("input", { type: "file", accept: "image/*", hidden: true, onchange: () => open(file.files?.[0]) });
   const which = h("fieldset", { class: "choice" }, h("legend", null, "Image"));
@@ -96,6 +97,17 @@ function editing({ root, go }, details, first) {
     const images = await Promise.all(needed.map((each) => /** @type {Source} */ (each).id(Boolean(kind().given))));
     const mask = kind().masked && painted ? await new Source(painted.map((each) => 255 * each), [1, shape[1], shape[2]]).id(false) : null;
     return { images, mask, painted };
+  }
+
+  /** Saves what the command reads, under the names that it has there. */
+  async function saveGiven() {
+    try {
+      const { images, mask } = await sent();
+      const named = images.map((id, i) => [id, images.length > 1 ? `image-${i + 1}.png` : "image.png"]);
+      for (const [id, name] of mask ? [...named, [mask, "mask.png"]] : named) await download(`/api/uploads/${id}.png`, name);
+    } catch (fault) {
+      fail(fault);
+    }
   }
 
   /** What is painted, or the task, is another: what is on the server is no longer what is asked for. */
@@ -251,7 +263,7 @@ function editing({ root, go }, details, first) {
     own.replaceChildren(fields.element);
     parts = [telling, sampling, fields];
     count.element.hidden = Boolean(kind().single);
-    given.hidden = !kind().images;
+    given.hidden = files.hidden = !kind().images;
     which.hidden = kind().images < 2;
     if (kind().images < 2) choose(0);
     image.paints(Boolean(kind().masked));
