@@ -1,7 +1,16 @@
 """Whether everybody can use a page: by axe-core's rules of WCAG 2.2 AA, at a width, and by the keyboard alone."""
 
+import pytest
+
 from browsers.page import Page
 
+AT_ONCE = (("light", 320), ("dark", 390), ("light", 1200))
+"""Of the themes and widths that pages are looked at in, each theme and each width; the others are a matter of soak."""
+THEMES_AND_WIDTHS = [
+    pytest.param(theme, width, marks=[] if (theme, width) in AT_ONCE else [pytest.mark.slow])
+    for theme in ("light", "dark")
+    for width in (320, 390, 1200)
+]
 PRESSED = """[...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]')]
   .filter((each) => each.checkVisibility() && !each.disabled && each.type !== 'radio')"""
 

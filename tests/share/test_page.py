@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from browsers import Browser, Page
-from browsers.reach import check_reach
+from browsers.reach import THEMES_AND_WIDTHS, check_reach
 from PIL import Image, ImageSequence
 from pipelines import SMALL, answering, untrained
 
@@ -401,7 +401,7 @@ def test_generating_is_stopped_within_a_call(chromium: Browser, tmp_path: Path) 
     assert asked(shown, steps="5").shape == (2, 64), "and it goes on"
 
 
-@pytest.mark.parametrize(("scheme", "width"), [(s, w) for s in ("light", "dark") for w in (320, 390, 1200)])
+@pytest.mark.parametrize(("scheme", "width"), THEMES_AND_WIDTHS)
 def test_the_page_is_within_reach_of_everybody(scheme: str, width: int, chromium: Browser, tmp_path: Path) -> None:
     shown = chromium.open(written(tmp_path, model(), [SamplingSettings(steps=5)], images=2))
     shown.dark(scheme == "dark")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from browsers import Browser, Page
 from browsers.chromium import ChromiumPage
-from browsers.reach import check_reach
+from browsers.reach import THEMES_AND_WIDTHS, check_reach
 from page_calls import (
     ALERT,
     STATUS,
@@ -235,7 +235,7 @@ def test_stored_settings_are_those_of_the_address(chromium: Browser, studio: Stu
     page.wait("document.querySelector('main .fault:not([hidden])')?.textContent")
 
 
-@pytest.mark.parametrize(("scheme", "width"), [(s, w) for s in ("light", "dark") for w in (320, 390, 1200)])
+@pytest.mark.parametrize(("scheme", "width"), THEMES_AND_WIDTHS)
 def test_the_views_of_images_are_within_reach_of_everybody(
     scheme: str, width: int, chromium: Browser, studio: StudioProcess
 ) -> None:

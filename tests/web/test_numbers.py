@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browsers import Browser, Page
-from browsers.reach import check_reach
+from browsers.reach import THEMES_AND_WIDTHS, check_reach
 from page_calls import fill, has_button, opened, press, shows
 from studio_calls import StudioProcess
 
@@ -194,7 +194,7 @@ def test_an_autoencoder_has_bytes_against_quality(chromium: Browser, studio: Stu
     assert page.complaints == []
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 320), ("dark", 390), ("light", 1200)])
+@pytest.mark.parametrize(("scheme", "width"), THEMES_AND_WIDTHS)
 def test_numbers_are_within_reach_of_everybody(
     scheme: str, width: int, chromium: Browser, studio: StudioProcess, measured: str, codec: str
 ) -> None:

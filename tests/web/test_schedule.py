@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from browsers import Browser, Page
-from browsers.reach import check_reach
+from browsers.reach import THEMES_AND_WIDTHS, check_reach
 from page_calls import FILL, fill, go, opened, press, shows
 from studio_calls import TINY, StudioProcess
 
@@ -194,7 +194,7 @@ def test_what_is_stored_is_chosen_for_training_and_trains(chromium: Browser, stu
     assert page.complaints == []
 
 
-@pytest.mark.parametrize(("scheme", "width"), [(s, w) for s in ("light", "dark") for w in (320, 390, 1200)])
+@pytest.mark.parametrize(("scheme", "width"), THEMES_AND_WIDTHS)
 def test_the_schedule_is_within_reach_of_everybody(
     scheme: str, width: int, chromium: Browser, studio: StudioProcess
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from browsers import Browser, Page
-from browsers.reach import check_reach
+from browsers.reach import THEMES_AND_WIDTHS, check_reach
 from page_calls import fill, has_button, opened, press, shows
 from studio_calls import StudioProcess
 
@@ -114,7 +114,7 @@ def test_the_folder_of_diffusers_is_named_from_the_studio(chromium: Browser, stu
     assert page.evaluate(shows("tiny/pipeline")) and not page.evaluate(shows(f"{studio.folder}/tiny/pipeline"))
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 320), ("dark", 390), ("light", 1200)])
+@pytest.mark.parametrize(("scheme", "width"), THEMES_AND_WIDTHS)
 def test_sharing_is_within_reach_of_everybody(
     scheme: str, width: int, chromium: Browser, studio: StudioProcess
 ) -> None:

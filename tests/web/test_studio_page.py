@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from browsers import Browser, Page
 from browsers.chromium import ChromiumPage
-from browsers.reach import check_reach
+from browsers.reach import THEMES_AND_WIDTHS, check_reach
 from page_calls import ALERT, fill, go, has_button, opened, press, shows
 from PIL import Image
 from studio_calls import TINY, StudioProcess, opened_studio
@@ -50,7 +50,7 @@ def test_the_page_is_there_within_a_second_and_asks_nobody_else(chromium: Browse
 VIEWS = ("#/runs?compare=tiny", "#/train?run=tiny", "#/train")
 
 
-@pytest.mark.parametrize(("scheme", "width"), [(s, w) for s in ("light", "dark") for w in (320, 390, 1200)])
+@pytest.mark.parametrize(("scheme", "width"), THEMES_AND_WIDTHS)
 def test_the_views_are_within_reach_of_everybody(
     scheme: str, width: int, chromium: Browser, studio: StudioProcess
 ) -> None:

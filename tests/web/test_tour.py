@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from browsers import Browser, Page
-from browsers.reach import check_reach
+from browsers.reach import THEMES_AND_WIDTHS, check_reach
 from page_calls import fill, give, go, opened, shows
 from PIL import Image
 from studio_calls import StudioProcess
@@ -159,7 +159,7 @@ def test_the_run_gives_an_image_which_the_address_keeps(
     assert [*touring.complaints, *again.complaints] == []
 
 
-@pytest.mark.parametrize(("scheme", "width"), [(s, w) for s in ("light", "dark") for w in (320, 390, 1200)])
+@pytest.mark.parametrize(("scheme", "width"), THEMES_AND_WIDTHS)
 def test_the_stations_are_within_reach_of_everybody(
     scheme: str, width: int, chromium: Browser, studio: StudioProcess
 ) -> None:
