@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ancestral.codec import Codec
 from ancestral.data.imageset import Parts
 from ancestral.evaluation.likelihood import Likelihood, read_likelihood
 from ancestral.evaluation.pixel_likelihood import fitting_decoder
+from ancestral.jobs import likelihood
 from ancestral.jobs.measuring import data_of
 from ancestral.networks.latents import VQCodec
 from ancestral.pipeline import Pipeline
@@ -34,6 +36,7 @@ def latent(monkeypatch: pytest.MonkeyPatch, run: Path, codec: Codec) -> None:
     spec = Pipeline.load(run, "cpu").spec
     made = answering(Pipeline.fresh(config, spec, "cpu", codec=codec))
     monkeypatch.setattr(Pipeline, "load", lambda *_, **__: made)
+    monkeypatch.setattr(likelihood, "likelihood", partial(likelihood.likelihood, load=Pipeline.load))
 
 
 @pytest.fixture
