@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from ancestral.web.trainings import Trainings
 
 SECONDS = 180  # that anything may take
+LONG = 50_000  # steps, minutes of training: no test waits for them, and one that is killed leaves nothing for ever
 TINY: dict[str, Any] = {
     "network": {"widths": [8], "layers": 1, "attention": [], "middle_attention": False, "norm_groups": 4},
     "training": {"batch_size": 8, "log_every_steps": 10, "sample_every_steps": 100, "checkpoint_every_steps": 100},

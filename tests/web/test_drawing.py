@@ -135,16 +135,17 @@ def playwright(page: Page) -> object:
 
 def test_what_is_drawn_outlives_its_page_and_its_connection(chromium: Browser, studio: StudioProcess) -> None:
     """A page without network, one that is loaded anew and one beside it: all have every frame, and the same."""
-    page = opened(chromium, studio, f"{DRAW}&images=4&steps=250&sampler=ancestral", "Nothing has been drawn yet")
+    page = opened(chromium, studio, f"{DRAW}&images=4&steps=120&sampler=ancestral", "Nothing has been drawn yet")
     job = begun(page, "Draw")
     page.wait("Number(document.querySelector('.film-bar input').max) > 3")
     address = page.evaluate("location.hash")
     reloaded = opened(chromium, studio, address, "step")
     reloaded.evaluate("location.reload()")
     playwright(page).context.set_offline(True)
-    before = studio.get(f"/api/jobs/{job}")["frames"]["count"]
-    while studio.get(f"/api/jobs/{job}")["frames"]["count"] < before + 30:
-        pass
+    with studio.events() as events:  # it misses at least ten, where as many are to come
+        before = studio.get(f"/api/jobs/{job}")["frames"]["count"]
+        if before <= 120:
+            next(each for each in events if each.name == "frame" and each.data["i"] >= min(before + 10, 120))
     beside = opened(chromium, studio, DRAW, "step")
     playwright(page).context.set_offline(False)
     pages = (page, reloaded, beside)
@@ -152,8 +153,8 @@ def test_what_is_drawn_outlives_its_page_and_its_connection(chromium: Browser, s
         tree = ended(each, studio, job)
         each.wait(f"document.querySelector('.film-bar input').max === '{tree['frames']['count'] - 1}'", 60)
         assert job_of(each) == job
-    assert tree["frames"]["count"] == len(tree["frames"]["steps"]) == 251
-    for place in (0, 100, tree["frames"]["count"] - 1):
+    assert tree["frames"]["count"] == len(tree["frames"]["steps"]) == 121
+    for place in (0, 60, tree["frames"]["count"] - 1):
         for each in pages:
             each.evaluate(
                 "(to) => { const slider = document.querySelector('.film-bar input'); slider.value = to;"
@@ -190,20 +191,22 @@ def workers_of(studio: StudioProcess) -> list[int]:
 
 def test_the_death_of_what_draws_is_told_and_the_next_drawing_works(chromium: Browser, studio: StudioProcess) -> None:
     page = opened(chromium, studio, f"{DRAW}&images=16&steps=1000", "Nothing has been drawn yet")
-    begun(page, "Draw")
+    killed = begun(page, "Draw")
     page.wait("Number(document.querySelector('.film-bar input').max) > 3")
     for worker in workers_of(studio):
         os.kill(worker, signal.SIGKILL)
     died = time.monotonic()
     page.wait(f"{ALERT}.includes('process')")
     assert time.monotonic() - died < 5
+    failed = studio.get(f"/api/jobs/{killed}")
+    assert failed["state"] == "failed" and "was killed by signal 9" in failed["why"]
     fill(page, Steps="3", Images="1")
     job = begun(page, "Draw")
     assert ended(page, studio, job)["state"] == "done"
 
 
 def test_the_first_frame_is_there_at_once(chromium: Browser, studio: StudioProcess) -> None:
-    page = opened(chromium, studio, f"{DRAW}&images=16&steps=50", "Nothing has been drawn yet")
+    page = opened(chromium, studio, f"{DRAW}&images=16&steps=20", "Nothing has been drawn yet")
     ended(page, studio, begun(page, "Draw"))  # by now the network is loaded
     taken = []
     for seed in range(1, 4):
@@ -213,12 +216,12 @@ def test_the_first_frame_is_there_at_once(chromium: Browser, studio: StudioProce
                 """(async () => {
               const slider = document.querySelector(".film-bar input"), begun = performance.now();
               [...document.querySelectorAll("main button")].find((each) => each.textContent === "Draw").click();
-              while (slider.max === "50") await new Promise(requestAnimationFrame);
+              while (slider.max === "20") await new Promise(requestAnimationFrame);
               return performance.now() - begun;
             })()"""
             )
         )
-        page.wait("document.querySelector('.film-bar input').max === '50'")
+        page.wait("document.querySelector('.film-bar input').max === '20'")
     print(f"first frames after {[round(each) for each in taken]} ms")
     assert min(taken) < 2000, taken
 

@@ -6,19 +6,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
-from studio_calls import SECONDS, Event, StudioProcess, read_events
+from studio_calls import SECONDS, Event, StudioProcess, opened_studio, read_events
 
 from ancestral.web.event_ring import EventRing
 from ancestral.web.event_stream import MOST_BEHIND, MOST_STREAMS, EventStream
 
+T = TypeVar("T")
 SERVER = Path(__file__).with_name("event_server.py")
 
 
@@ -52,6 +54,19 @@ class EventServer:
         """Bytes of it that are in memory."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioProcess]:
+    """One in which nothing happens but what a test here does."""
+    with opened_studio(tmp_path_factory.mktemp("studio")) as process:
+        yield process
+
+
+def run(asked: Coroutine[Any, Any, T]) -> T:
+    """As asyncio.run, in a thread of its own: in that of the tests Playwright may have a loop of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, asked).result()
 
 
 @pytest.fixture
@@ -97,7 +112,7 @@ def test_a_frame_arrives_at_each_of_fifty_within_a_quarter_of_a_second(server: E
         server.publish("log", count=50, size=100, pause=20)
         return await asyncio.gather(*listening)
 
-    late = [each for listener in asyncio.run(all_arrived()) for each in listener]
+    late = [each for listener in run(all_arrived()) for each in listener]
     assert quantiles(late, n=100)[-1] < 0.25
     assert server.said() == "published\n"
 
@@ -217,5 +232,5 @@ def test_a_listener_far_behind_is_told_the_newest_of_what_replaces_another() -> 
     for i in range(MOST_BEHIND):
         ring.publish("frame", {"job": "1", "i": i})
         ring.publish("log", {"run": "a", "i": i})
-    _, _, news = asyncio.run(heard(ring, start, 2))
+    _, _, news = run(heard(ring, start, 2))
     assert news.count("event: log") == MOST_BEHIND and news.count("event: frame") == 1

@@ -1,6 +1,7 @@
 """Trainings that the page begins: they outlive the studio, stop and go on as any other, and every line is told once."""
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studio_calls import SECONDS, TINY, StudioProcess, opened_studio
+from studio_calls import LONG, SECONDS, TINY, StudioProcess, opened_studio
 
 from ancestral.jobs.target import TrainSettings
 from ancestral.jobs.train import train
 from ancestral.jobs.words import words
 from ancestral.web.library import Found
 from ancestral.web.new_runs import Continued
-
-LONG = 10**6  # steps that no test waits for
 
 
 def settings_for(steps: int) -> dict[str, Any]:
@@ -84,6 +83,7 @@ def test_a_training_outlives_the_studio_however_that_ends_and_is_found_again(fol
         assert last <= saved < last + 10
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_and_goes_on_is_the_same_to_the_bit(folder: Path, tmp_path: Path) -> None:
     """As one that was never stopped: weights, averages, optimiser, log."""
     steps = 120
@@ -115,21 +115,19 @@ def test_a_larger_budget_lets_the_learning_rate_rise_again(tiny: Path) -> None:
     assert job.plan.config.training.steps == 500 and job.plan.out == tiny
 
 
-def test_a_training_that_fails_says_why(folder: Path) -> None:
+def test_a_training_that_fails_says_why(studio: StudioProcess) -> None:
     """Here for want of images, which nobody knows before they are read."""
-    (folder / "data" / "empty").mkdir(parents=True)
-    (folder / "data" / "empty" / "broken.png").write_bytes(b"no picture")
-    with opened_studio(folder, "--data", folder / "data") as studio:
-        data = {each["name"]: each["id"] for each in studio.get("/api/state")["data"]}
-        assert [*data] == ["data", "empty"]
-        assert studio.post("/api/runs", {"name": "a", "data": data["empty"]}).status == 200
-        failed = studio.wait("a", lambda card: card["state"] != "training")
-        assert failed["state"] == "damaged" and failed["fault"].startswith("expected")
+    data = {each["name"]: each["id"] for each in studio.get("/api/state")["data"]}
+    assert {"birds", "empty"} <= {*data}
+    assert studio.post("/api/runs", {"name": "failing", "data": data["empty"]}).status == 200
+    failed = studio.wait("failing", lambda card: card["state"] != "training")
+    assert failed["state"] == "damaged" and failed["fault"].startswith("expected")
 
 
 def test_what_is_logged_is_said_once_and_a_log_that_is_cut_back_is_awaited(studio: StudioProcess) -> None:
     """As by a run that goes on from its checkpoint and repeats what it had logged since, to the bit."""
-    log = studio.folder / "tiny" / "log.jsonl"
+    log = shutil.copytree(studio.folder / "tiny", studio.folder / "told") / "log.jsonl"
+    studio.wait("told", lambda card: bool(card["usable"]))
     lines = log.read_bytes().splitlines(keepends=True)
     more = [json.dumps({"step": 6 + i, "images": 8 * (6 + i), "loss": 0.5}).encode() + b"\n" for i in range(1, 7)]
 
@@ -145,8 +143,8 @@ def test_what_is_logged_is_said_once_and_a_log_that_is_cut_back_is_awaited(studi
         log.write_bytes(b"".join([*lines, *others, others[-1].replace(b"12", b"13")]))
         told = [next(event for event in events if event.name == "log").data["record"]["step"] for _ in range(13)]
         assert told == [*range(1, 14)], "what was logged since is another: all is told again"
-    everything = studio.get("/api/runs/tiny/log?from=0")
+    everything = studio.get("/api/runs/told/log?from=0")
     assert everything["next"] == log.stat().st_size
-    half = studio.get(f"/api/runs/tiny/log?from={sum(map(len, lines))}")
+    half = studio.get(f"/api/runs/told/log?from={sum(map(len, lines))}")
     assert [record["step"] for record in half["records"]] == [*range(7, 14)]
     assert all(later["next"] >= before["next"] for before, later in pairwise([half, everything]))
