@@ -180,12 +180,22 @@ def test_settings_named_with_a_flag_exist(page: Path) -> None:
     assert [flag for flag in flags if flag not in field_names(Config)] == []
 
 
-def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
+def build(builder: str, folder: Path) -> None:
     """In a process of its own: Sphinx's extensions warn of themselves, which is not about the pages."""
-    words = ["-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "trees", ROOT / "docs", tmp_path / "html"]
-    with forked(Module("sphinx", *words), tmp_path) as built:
+    words = ["-W", "--keep-going", "-q", "-b", builder, "-d", folder / "trees", ROOT / "docs", folder / builder]
+    with forked(Module("sphinx", *words), folder) as built:
         _, said = built.communicate(timeout=300)
     assert built.returncode == 0, said
+
+
+def test_the_pages_are_read_and_refer_to_one_another_without_a_warning(tmp_path: Path) -> None:
+    """By the builder that reads and resolves all, and writes nothing."""
+    build("dummy", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
+    build("html", tmp_path)
     for page in DOCS.rglob("*.md"):
         assert (tmp_path / "html" / page.relative_to(DOCS).with_suffix(".html")).is_file()
     text = read(tmp_path / "html" / "share.html")

@@ -292,10 +292,23 @@ def trained(processes: Processes, folder: Path, stops: list[int]) -> list[list[A
     ]
 
 
-def test_an_interrupted_run_equals_an_uninterrupted_one_also_of_two_processes(tmp_path: Path) -> None:
+def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = trained(SINGLE_PROCESS, tmp_path / "whole", [])
     assert trained(SINGLE_PROCESS, tmp_path / "halves", [2, 1]) == whole
     assert (tmp_path / "halves/log.jsonl").read_bytes() == (tmp_path / "whole/log.jsonl").read_bytes()
+
+
+def test_two_processes_are_dealt_the_captions_of_one() -> None:
+    told = [
+        Loader(parts().train, 8, 0, local_slice=mine, tokenizer=fresh().tokenizer).batch(5).condition.tokens
+        for mine in (slice(0, 8), slice(0, 4), slice(4, 8))
+    ]
+    assert torch.equal(told[0], torch.cat(told[1:])) and not torch.equal(told[1], told[2])
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_sees_the_captions_of_one_also_interrupted(tmp_path: Path) -> None:
+    whole = trained(SINGLE_PROCESS, tmp_path / "whole", [])
     together = in_processes(2, trained, tmp_path / "together", [])
     assert together[0][0] == together[1][0] and [*together[0][1], *together[1][1]] == whole[1]
     assert in_processes(2, trained, tmp_path / "in halves", [4]) == together

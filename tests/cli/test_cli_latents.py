@@ -25,7 +25,6 @@ from ancestral.training.logs import read_log
 
 CODEC = ["--codec.widths", "8", "16", "--codec.channels", "2", "--codec.norm_groups", "4"]
 FEW = [*TINY, *CODEC, "--training.log_every_steps", "1", "--data.test", "0.6", "--sampling.steps", "2"]
-KINDS = ("plain", "kl", "vq")
 
 
 def trained(folder: Path, kind: str, *words: str) -> Path:
@@ -148,7 +147,7 @@ def test_the_autoencoders_own_run_has_the_same_data_and_seed() -> None:
 # one command
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.slow), "kl", "vq"])
 def test_one_command_makes_a_run_of_latents(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = trained(tmp_path, kind)
     said = capsys.readouterr().out

@@ -72,7 +72,9 @@ def test_an_encoder_that_tells_nothing_apart_finds_nothing(brief: None) -> None:
     assert recall(pair, images, images)[0] == 0
 
 
-def test_it_is_kept_by_images_captions_and_seed(brief: None) -> None:
+def test_it_is_kept_by_images_captions_and_seed(brief: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For which a few steps are enough."""
+    monkeypatch.setattr(retrieval, "LEAST_IMAGES", 384)
     images = squares(60, 0)
     first, again = (finish(train_pair(images)) for _ in range(2))
     assert all(torch.equal(each, again.network.state_dict()[name]) for name, each in first.network.state_dict().items())

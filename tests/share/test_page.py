@@ -90,11 +90,11 @@ def agree(got: np.ndarray, pixels: torch.Tensor) -> bool:
 
 
 def test_every_browser_generates_the_pixels_of_torch_and_asks_for_nothing(
-    each_browser: Browser, tmp_path: Path
+    every_browser_at_once: Browser, tmp_path: Path
 ) -> None:
     pipeline, plans = model(), [SamplingSettings(sampler=each, steps=10) for each in SIX]
     labels = [i % len(CLASSES) for i in range(SEEDS)]
-    shown = each_browser.open(written(tmp_path, pipeline, plans, images=SEEDS))
+    shown = every_browser_at_once.open(written(tmp_path, pipeline, plans, images=SEEDS))
     result(shown)
     for settings in plans:
         got = asked(shown, sampler=settings.sampler, steps=10)

@@ -421,7 +421,8 @@ def _statistics(mean: Tensor, std: Tensor | None) -> tuple[Tensor, Tensor]:
 # an autoencoder that exists already
 
 
-def test_a_frozen_autoencoder_is_that_of_a_run_or_of_diffusers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("places", [("own", "foreign/vae"), pytest.param(("foreign",), marks=pytest.mark.slow)])
+def test_a_frozen_autoencoder_is_that_of_a_run_or_of_diffusers(places: tuple[str, ...], tmp_path: Path) -> None:
     """Trap 8: a constant that circulates is not the scale of these images."""
     settings = {name: TREE[name] for name in ("data", "codec", "compute")}
     settings["training"] = {**TREE["training"], "steps": 2}
@@ -433,7 +434,7 @@ def test_a_frozen_autoencoder_is_that_of_a_run_or_of_diffusers(tmp_path: Path) -
     parts = load(merged(Config(), {"data": DATA}, "test").data)
     shown = torch.tensor(parts.test.pixels(slice(0, 4))).permute(0, 3, 1, 2)
     before = read_autoencoder(tmp_path / "own/codec")
-    for folder in (tmp_path / "own", tmp_path / "foreign", tmp_path / "foreign/vae"):
+    for folder in (tmp_path / place for place in places):
         run = tmp_path / f"run-{folder.name}"
         asked = frozen_job(run, folder)
         seen = ran(asked)
