@@ -79,6 +79,8 @@ def test_a_training_outlives_the_studio_however_that_ends_and_is_found_again(fol
         studio = opened()
         assert studio.get("/api/state")["runs"][0]["state"] == "stopped"
         assert studio.post("/api/runs/long/stop", {}).status == 422, "nobody trains it any more"
+        less = studio.post("/api/runs/long/continue", {"budget": {"steps": 1}})
+        assert less.status == 422 and "steps that are done, got 1" in less.value["error"]
         saved, last = studio.get("/api/runs/long")["checkpoints"][-1], steps_of(studio, "long")[-1]
         assert last <= saved < last + 10
 
@@ -95,6 +97,7 @@ def test_a_training_that_was_stopped_and_goes_on_is_the_same_to_the_bit(folder: 
         assert stopped["state"] == "stopped" and 0 < stopped["steps"] < steps
         answer = studio.post("/api/runs/a/continue", {})
         assert answer.value["command"] == f"ancestral train {folder / 'a'}"
+        assert studio.get("/api/state")["runs"][0]["state"] == "training", "at once, though no file has changed"
         whole = tmp_path / "whole"
         assert [*train(TrainSettings(target="digits", settings=settings_for(steps), out=whole))]
         assert studio.wait("a", lambda card: card["state"] == "finished")["steps"] == steps

@@ -53,7 +53,7 @@ class RunWatcher:
 
         def look() -> News:
             self.begun[found.id] = found
-            return self._news_of(found)
+            return self._news_of(found, has_begun=True)
 
         await self._tell(look)
 
@@ -74,10 +74,11 @@ class RunWatcher:
             news += self._news_of(found)
         return news
 
-    def _news_of(self, found: Found) -> News:
-        """The same of one run; its card comes before what belongs to it."""
+    def _news_of(self, found: Found, has_begun: bool = False) -> News:
+        """The same of one run, whose training may just have begun; its card comes before what belongs to it."""
         before, mark = self.seen.get(found.id), mark_of(found)
-        if before is not None and before.mark == mark and before.card["state"] != "training":
+        lies_still = before is not None and before.mark == mark and before.card["state"] != "training"
+        if lies_still and not has_begun:
             return []
         card = self._card(found)
         tail = before.tail if before else LogTail(found.path / "log.jsonl", from_the_end=found.path.is_dir())

@@ -5,7 +5,7 @@ const WORDS = /** @type {Record<number, string>} */ ({
   0: "the studio does not answer; is `ancestral studio` still running?",
   401: "the studio does not know this page; open the address that `ancestral studio` printed",
   403: "the studio refused this page; open the address that `ancestral studio` printed",
-  404: "the studio has no such thing any more; reload the page",
+  404: "there is nothing of this name in the studio, or no longer; choose another",
   413: "that is too large for the studio, which takes images of up to 16 MB",
   421: "the studio is not called by this name; open the address that `ancestral studio` printed",
 });
@@ -22,12 +22,16 @@ export class ApiError extends Error {
   }
 }
 
-/** Takes the key out of the address, `#token=...`, where it would be seen and kept. */
+/**
+ * Takes the key out of the address, `#token=...`, where it would be seen and kept.
+ * @returns {boolean} whether there was one
+ */
 export function adoptToken() {
   const found = /^#token=([\w-]+)&?(.*)$/.exec(location.hash);
-  if (!found) return;
+  if (!found) return false;
   sessionStorage.setItem(KEY, found[1]);
   history.replaceState(null, "", found[2] ? `#${found[2].replace(/^#/, "")}` : location.pathname);
+  return true;
 }
 
 /**

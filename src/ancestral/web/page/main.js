@@ -37,6 +37,7 @@ main().catch(fail);
 
 async function main() {
   adoptToken();
+  on(window, "hashchange", () => adoptToken() && location.reload());
   offerTheme();
   on(document, "click", skip);
   const early = moduleOf(route().view); // beside what the server is asked

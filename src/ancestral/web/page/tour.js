@@ -188,6 +188,7 @@ function tour(place, details, first) {
   /** @param {number} to */
   function show(to) {
     if (to === open) return station?.update();
+    if (open >= 0) fail("");
     station?.close?.();
     open = to;
     const { open: made, usesImage, title } = STATIONS[open];

@@ -9,7 +9,7 @@ let made = 0;
 
 /**
  * @param {string} run
- * @returns {{element: HTMLElement, show: (steps: number[]) => void, close: () => void}} `show` is told all steps of
+ * @returns {{element: HTMLElement, show: (steps: number[], every?: number) => void, close: () => void}} `show` is told all steps of
  *   which there is a grid: the handle stays at the step where it was put, and follows only from the end
  */
 export function previewWall(run) {
@@ -17,7 +17,7 @@ export function previewWall(run) {
     id = `wall-${++made}`;
   const slider = h("input", { type: "range", id, min: 0, max: 0, step: 1, value: 0 });
   const words = h("output", { for: id }),
-    empty = h("p", { class: "soft" }, "No grid has been kept yet.");
+    empty = h("p", { class: "soft" });
   const play = h("button", { type: "button", "aria-pressed": "false" }, "Play");
   const label = h("label", { for: id }, "Grid ", words);
   const film = h("div", { class: "film" }, play, h("div", null, label, slider));
@@ -54,7 +54,8 @@ export function previewWall(run) {
   });
   return {
     element,
-    show(to) {
+    show(to, every) {
+      empty.textContent = `No grid has been kept yet${every ? `: one is every ${counted(every)} steps` : ""}.`;
       const before = steps[at()],
         followed = at() === steps.length - 1;
       const kept = followed || before === undefined ? to.length - 1 : to.filter((step) => step <= before).length - 1;

@@ -94,7 +94,7 @@ function knownRun({ root, params, go }, id) {
     if (!run) return;
     facts.show(run, details);
     controls.show(run);
-    wall.show(run.grids);
+    wall.show(run.grids, details?.settings?.training?.sample_every_steps);
     showList(warnings, warningsOf(run, records));
     showList(lines, details?.said ?? []);
     said.hidden = !details?.said?.length;
@@ -228,9 +228,11 @@ function controlsOf(id) {
   const words = h("p", { class: "soft" }, "It saves first, and goes on later as if it had never stopped.");
   const goOn = button("Go on", () => send(null), { class: "main" });
   const extend = button("Go on for that much more", () => {
+    const amount = more.value ?? 0;
+    if (amount <= 0) return more.fault("expected more than 0");
     const run = runOf(id),
       name = /** @type {keyof typeof BUDGETS} */ (unit.value),
-      total = (run?.[name] ?? 0) + (more.value ?? 0);
+      total = (run?.[name] ?? 0) + amount;
     return send({ [name]: name === "minutes" ? Number(total.toFixed(3)) : Math.round(total) });
   });
   const extension = h(
