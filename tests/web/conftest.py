@@ -43,6 +43,11 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
         SHARED.close()
 
 
+def pytest_sessionfinish() -> None:
+    """Also after Ctrl-C no process is left."""
+    SHARED.close()
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of six steps on digits, by class, with two grids."""
