@@ -95,7 +95,7 @@ def test_a_training_is_begun_watched_stopped_and_goes_on(chromium: Browser, stud
     press(page, "Stop and keep")
     page.wait(has_button("Go on"), 60)
     beside.wait(has_button("Go on"))
-    stopped, seen = logged(studio, "paged"), f"{studio.get('/api/runs/paged')['images']:,}"
+    stopped, seen = logged(studio, "paged"), f"images seen{studio.get('/api/runs/paged')['images']:,}"
     for each in (page, beside):
         each.wait(shows(seen))
     press(page, "Go on")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from studio_calls import SECONDS, TINY, StudioProcess, opened_studio
+from studio_calls import SECONDS, TINY, opened_studio
 
 from ancestral.cli.main import main
 
@@ -51,13 +52,15 @@ def test_it_listens_within_two_seconds_and_never_imports_torch(tmp_path: Path) -
     assert (tmp_path / "runs").is_dir()
 
 
-def test_after_all_it_does_it_has_not_imported_torch(studio: StudioProcess, tmp_path: Path) -> None:
+def test_after_all_it_does_it_has_not_imported_torch(tiny: Path, tmp_path: Path) -> None:
     """Neither by looking at runs nor by planning one; the files that a process has mapped tell."""
-    studio.get("/api/state")
-    studio.get("/api/runs/tiny")
-    studio.get("/api/runs/model:digits")
-    assert studio.post("/api/plans", {"name": "x", "preset": "digits", "settings": TINY}).status == 200
-    mapped = Path(f"/proc/{studio.process.pid}/maps").read_text()
+    shutil.copytree(tiny, tmp_path / "tiny")
+    with opened_studio(tmp_path) as studio:
+        studio.get("/api/state")
+        studio.get("/api/runs/tiny")
+        studio.get("/api/runs/model:digits")
+        assert studio.post("/api/plans", {"name": "x", "preset": "digits", "settings": TINY}).status == 200
+        mapped = Path(f"/proc/{studio.process.pid}/maps").read_text()
     assert "libpython" in mapped or "python" in mapped
     assert "libtorch" not in mapped and "numpy" not in mapped
 
