@@ -1,6 +1,7 @@
 """The view of editing, in Chromium: what is painted by pointer, keys and numbers, and what comes of each task."""
 
 import io
+import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,8 +170,10 @@ def test_what_is_not_painted_is_kept_to_the_bit(
 
     page.evaluate(f"document.querySelector('{WALL}').focus()")
     page.key("ArrowRight")
+    before = page.evaluate("location.hash")
     press(page, "Edit this one")
     assert (canvas(page, ".layers canvas")[..., 0] == results[1]).all()
+    page.wait(f"location.hash !== {json.dumps(before)}")  # once the server has the image
     assert complaints(page) == []
 
     beside = opened(chromium, studio, page.evaluate("location.hash"), "after")  # by its address alone
