@@ -3,9 +3,10 @@
 import { download } from "./api.js";
 import { button, h } from "./elements.js";
 import { number as numberField, select, text } from "./fields.js";
-import { counted, size } from "./figures.js";
+import { size } from "./figures.js";
 import { jobForm } from "./job_form.js";
 import { isThere, viewOfRun } from "./run_view.js";
+import { counted } from "./run_words.js";
 import { several } from "./several.js";
 import { state } from "./store.js";
 
@@ -15,7 +16,7 @@ import { state } from "./store.js";
 
 const OFFERED = ["ddim", "ancestral", "dpm++2m", "dpm++2m-sde", "heun", "unipc-2"]; // samplers of a page
 const BITS = ["32", "16", "8"]; // of a weight
-const ENGINE = 60e3, PLAN = 4.5e3, GRAPH = 60e3; // bytes, at most: a page without its model, a plan, a graph without weights
+const ENGINE = 110e3, STEP = 220, GRAPH = 60e3; // bytes, at most: a page without its model, a step of a plan, a graph without weights
 
 /** @type {import("./main.js").View} */
 export const view = {
@@ -49,8 +50,8 @@ function page(details) {
   const prompts = text("Prompts at first", "", { rows: 2, optional: true, help: "a line each" });
   const steps = () => counts.value.split(/[\s,]+/).filter(Boolean).map(Number);
   const estimate = () => {
-    const plans = (samplers.value.length + 1) * steps().length;
-    return (4 / 3) * details.parameters * (Number(bits.value) / 8) + ENGINE + plans * PLAN;
+    const offered = (samplers.value.length + 1) * steps().reduce((sum, each) => sum + each, 0);
+    return (4 / 3) * details.parameters * (Number(bits.value) / 8) + ENGINE + (details.sampling.steps + offered) * STEP;
   };
   return offer({
     title: "One page", estimate, details, kind: "share", start: "Write the page",
