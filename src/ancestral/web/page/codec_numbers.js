@@ -1,7 +1,8 @@
 /** What an autoencoder is worth, as `ancestral train-codec` and `ancestral rate` measured it. */
 
 import { h } from "./elements.js";
-import { charted, counted, number, percent, table, withError } from "./figures.js";
+import { charted, number, percent, table, withError } from "./figures.js";
+import { counted } from "./run_words.js";
 
 /** @typedef {[number, number | null]} Estimate a value and its standard error */
 

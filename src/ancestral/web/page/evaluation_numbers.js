@@ -2,7 +2,8 @@
 
 import { h, svg } from "./elements.js";
 import { checkbox, number as numberField, seed } from "./fields.js";
-import { counted, number, percent, table, withError } from "./figures.js";
+import { number, percent, table, withError } from "./figures.js";
+import { counted } from "./run_words.js";
 
 /** @typedef {{name: string, value: number, standard_error: number | null}} Measured */
 /** @typedef {{name: string, num_left: number, num_right: number, numbers: Measured[], too_few: string}} Comparison */

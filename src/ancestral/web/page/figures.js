@@ -45,11 +45,6 @@ export function percent(share, places = 1) {
   return `${(100 * share).toFixed(places)}\u00a0%`;
 }
 
-/** @param {number} count */
-export function counted(count) {
-  return count.toLocaleString("en");
-}
-
 /** @param {number} bytes */
 export function size(bytes) {
   if (bytes < 1e3) return `${bytes} bytes`;

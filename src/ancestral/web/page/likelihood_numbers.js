@@ -3,7 +3,8 @@
 import { h } from "./elements.js";
 import { costly } from "./evaluation_numbers.js";
 import { checkbox, number as numberField, seed } from "./fields.js";
-import { charted, counted, facts, number, percent, table, withError } from "./figures.js";
+import { charted, facts, number, percent, table, withError } from "./figures.js";
+import { counted } from "./run_words.js";
 import { logit, tableOf } from "./schedule_tables.js";
 
 /** @typedef {{value: number, standard_error: number}} Amount bits per dimension */

@@ -3,9 +3,10 @@
 import { button, h } from "./elements.js";
 import { costly } from "./evaluation_numbers.js";
 import { checkbox, number as numberField, seed, text } from "./fields.js";
-import { charted, counted, number, percent, table, withError } from "./figures.js";
+import { charted, number, percent, table, withError } from "./figures.js";
 import { startJob } from "./job.js";
 import { address } from "./route.js";
+import { counted } from "./run_words.js";
 import { several } from "./several.js";
 import { state } from "./store.js";
 
