@@ -188,12 +188,11 @@ def _noise(move: PlanMove, seen: SeenStep, at: "Pixel") -> Iterator[dict[str, An
     if move.noise is None:
         return
     low, high = move.noise
-    coefficient, factor = seen.calls[0].prediction.variance_coeff, high
-    if low == high or coefficient is None:
-        yield {"of": "noise", "factor": factor, "value": at(seen.noise[0])}
-        return
-    factors = [low ** (0.5 * (1 - each)) * high ** (0.5 * (1 + each)) for each in at(coefficient)]
-    yield {"of": "noise", "factor": factors, "value": at(seen.noise[0])}
+    coefficient = seen.calls[0].prediction.variance_coeff
+    factor: float | list[float] = high
+    if low != high and coefficient is not None:
+        factor = [low ** (0.5 * (1 - each)) * high ** (0.5 * (1 + each)) for each in at(coefficient)]
+    yield {"of": "noise", "factor": factor, "value": at(seen.noise[0])}
 
 
 class Pixel(NamedTuple):

@@ -14,7 +14,7 @@ from ancestral.presets import PRESETS
 from ancestral.settings import DiffusionSettings, PositiveFloat, PositiveInt, Settings, flat, parse, read_settings
 from ancestral.settings.data import DATA_SETS
 from ancestral.web.library import Found, Library, UnknownId
-from ancestral.web.summaries import settings_file
+from ancestral.web.summaries import settings_file, summary
 
 Name = Annotated[str, Field(pattern="^[a-z0-9-]{1,64}$")]
 SCHEDULES = "schedules"  # in the studio's folder
@@ -74,6 +74,11 @@ class Continued(Settings):
         settings: dict[str, Any] = {}
         limits = self.budget.model_dump(exclude_none=True) if self.budget else {}
         if limits:
+            card = summary(found)
+            for name, limit in limits.items():
+                if limit <= (done := card[name] or 0):
+                    got = f"got {limit:,.6g}; ask for more"
+                    raise InputError(f"expected more than the {done:,.6g} {name} that are done, {got}")
             before = read_settings(settings_file(found)).get("training", {})
             settings = {"training": {**limits, "lr_schedule": before.get("lr_schedule", "constant")}}
         return TrainSettings(target=str(found.path), settings=settings, yes=self.yes)

@@ -140,10 +140,6 @@ class RunRoutes:
             raise InputError(f"expected a run, got {found.place}, which is none that is trained by this page")
         if self.watcher.seen[found.id].card["state"] == "training":
             raise InputError(f"expected a run that nobody trains, got {found.place}; stop it first, or wait")
-        for name, limit in (asked.budget.model_dump(exclude_none=True) if asked.budget else {}).items():
-            if limit <= (done := self.watcher.seen[found.id].card[name] or 0):
-                got = f"got {limit:,.6g}; ask for more"
-                raise InputError(f"expected more than the {done:,.6g} {name} that are done, {got}")
         return await self._train(found, await asyncio.to_thread(asked.job, found))
 
     async def stop(self, request: Request) -> Response:
