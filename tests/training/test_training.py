@@ -18,6 +18,7 @@ from ancestral.training.loop import train
 from ancestral.training.means import RunningMeans
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
+from ancestral.training.training_log import grid_is_due
 
 
 def test_a_new_network_has_loss_one_and_training_lowers_the_held_out_loss(tmp_path: Path) -> None:
@@ -91,14 +92,20 @@ def test_a_young_average_follows_and_an_old_one_keeps_its_decay() -> None:
     assert float(average.network.weight) - before == pytest.approx(1e-4, rel=1e-2)
 
 
+def test_grids_come_early_at_first_and_then_at_an_even_pace() -> None:
+    assert [step for step in range(6001) if step and grid_is_due(step, 2000)] == [125, 250, 500, 1000, 2000, 4000, 6000]
+
+
 def test_the_average_is_another_network_and_training_keeps_its_own(tmp_path: Path) -> None:
     """Trap: averaged weights swapped in for evaluation and never swapped back."""
-    changes = {"training": {"steps": 4, "sample_every_steps": 2, "validate_every_steps": 2}}
+    changes = {"training": {"steps": 4, "sample_every_steps": 3, "validate_every_steps": 2}}
     run_all(tiny(changes), tmp_path / "looked")
     run_all(tiny({"training": {"steps": 4, "sample_every_steps": 99, "validate_every_steps": 2}}), tmp_path / "not")
     model = "checkpoints/step-00000004/model.safetensors"
     assert (tmp_path / "looked" / model).read_bytes() == (tmp_path / "not" / model).read_bytes()
-    assert (tmp_path / "looked/samples/step-00000004.png").stat().st_size > 500
+    grids = sorted((tmp_path / "looked/samples").iterdir())
+    assert [grid.name for grid in grids] == ["step-00000001.png", "step-00000003.png"]  # the first one early
+    assert grids[-1].stat().st_size > 500
     ema = (tmp_path / "looked/checkpoints/step-00000004/ema.safetensors").read_bytes()
     assert ema != (tmp_path / "looked" / model).read_bytes()
 

@@ -21,6 +21,7 @@ from ancestral.viz.pictures import grid, save_png
 SPIKE = 5.0  # times the median of the recent losses, above which a loss is a spike
 SPIKE_NATS = 4.0  # above a median that is negative, as the nats of a density may be
 RECENT, FEWEST = 20, 5  # lines of the log that the median is taken of, at most and at least
+EARLY_GRIDS = 4  # before the first regular one: after a half, a quarter, an eighth and a sixteenth of its steps
 
 
 class Spikes:
@@ -45,6 +46,12 @@ class Spikes:
             f"the loss leapt to {loss:.4g} at step {record['step']:,}, from {usual:.4g} before: learning rate "
             f"{record['lr']:.3g}, gradient norm {record['grad_norm']:.3g}; if it stays, lower --training.lr"
         )
+
+
+def grid_is_due(step: int, every: int) -> bool:
+    """Whether a grid is kept after this step: a function of steps alone, so that a run that was stopped keeps the same
+    ones. The first ones come early, as a short run is to show something and images change most then."""
+    return step % every == 0 or step in [every >> halvings for halvings in range(1, EARLY_GRIDS + 1)]
 
 
 class TrainingLog:
@@ -92,7 +99,7 @@ class TrainingLog:
             timing = {"step": trainer.step, "minutes": seconds / 60, "images_per_second": rate}
             self.timing.append({**timing, "watching_seconds": self.watching_seconds})
             self.timed_images, self.timed_seconds, self.watching_seconds = images, seconds, 0.0
-        if trainer.step % settings.sample_every_steps == 0:
+        if grid_is_due(trainer.step, settings.sample_every_steps):
             with self._watching():
                 self._save_grid()
         return record

@@ -55,7 +55,8 @@ export function previewWall(run) {
   return {
     element,
     show(to, every) {
-      empty.textContent = `No grid has been kept yet${every ? `: one is every ${counted(every)} steps` : ""}.`;
+      const first = every && counted(Math.max(1, Math.floor(every / 16)));
+      empty.textContent = `No grid has been kept yet${first ? `: the first comes after step ${first}` : ""}.`;
       const before = steps[at()],
         followed = at() === steps.length - 1;
       const kept = followed || before === undefined ? to.length - 1 : to.filter((step) => step <= before).length - 1;
