@@ -69,6 +69,18 @@ def test_a_weaker_network_guides_and_the_network_itself_does_not() -> None:
     assert not torch.equal(drawn(made, guidance=3, guidance_by="autoguidance"), plain)
 
 
+def test_the_networks_that_guide_go_to_the_device_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trap: a guided pipeline that is moved, and fails at its first step since its guides stayed where they were. The
+    device is torch's own of tensors without numbers, which every machine has."""
+    monkeypatch.setattr("ancestral.pipeline.pipeline.on_device", torch.device)
+    made = pipeline()
+    moved = made.with_guides(pipeline(seed=1), by_brightness(made)).to("meta")
+    assert moved.weaker and moved.classify
+    for network in (moved.network, moved.weaker.network, moved.classify.network):
+        assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
+    assert made.device.type == "cpu" and not next(made.network.parameters()).is_meta
+
+
 def test_a_guided_pipeline_is_another_one() -> None:
     """Trap: who is given a pipeline guides it, and all who have it are guided."""
     made = pipeline()

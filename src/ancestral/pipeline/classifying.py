@@ -5,7 +5,8 @@ safetensors, with JSON in its metadata: the settings of the network, shape and c
 noise schedule, the accuracies, and a digest of the tensors. A file for other images, noise or classes is refused.
 """
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -82,6 +83,10 @@ class NoisyClassifier:
         """log p(class | x_t) but for a constant of each image, in float32 at least."""
         scores = self.network(x_t, self.diffusion.network_time(self.diffusion.schedule.level(t), x_t))
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+    def to(self, device: torch.device) -> "NoisyClassifier":
+        """The same on a device, with weights of its own there."""
+        return replace(self, network=copy.deepcopy(self.network).to(device))
 
     def save(self, path: Path) -> None:
         """Writes the file, whole or not at all."""

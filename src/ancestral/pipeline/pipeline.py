@@ -188,13 +188,15 @@ class Pipeline:
         return replace(self.with_network(self.network), config=config, diffusion=build_diffusion(config.diffusion))
 
     def to(self, device: torch.device | str) -> "Pipeline":
-        """The same pipeline on another device, with weights of its own there; itself where it is there already."""
+        """The same pipeline on another device, with weights of its own there, and so the networks that it is guided
+        by; itself where it is there already."""
         where = on_device(device)
         if where == self.device:
             return self
         network = copy.deepcopy(self.network)
         moved = self._of(Contents(self.config, self.spec, self.codec, network, self.analytic, self.tokenizer), where)
-        return replace(moved, weaker=self.weaker, classify=self.classify, processes=self.processes)
+        weaker, classify = self.weaker and self.weaker.to(where), self.classify and self.classify.to(where)
+        return replace(moved, weaker=weaker, classify=classify, processes=self.processes)
 
     @property
     def latent_spec(self) -> ImageSpec:
