@@ -246,6 +246,8 @@ def test_a_command_is_told_and_nothing_is_begun(studio: StudioProcess) -> None:
     assert answer.value == {
         "command": "ancestral sample digits --num-images 2 --film film.gif --steps 3 --guidance 2.5"
     }
+    swept = studio.post("/api/commands", {"kind": "sweep", "run": "tiny", "settings": {"images": 30}})
+    assert swept.value["command"].endswith("tiny --images 30"), "a number of images, which nobody sent"
     assert studio.get("/api/jobs") == before
 
 

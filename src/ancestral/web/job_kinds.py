@@ -150,6 +150,8 @@ def without_uploads(asked: Settings) -> Settings:
     names: dict[str, Any] = {}
     for name in asked.model_fields_set.intersection(UPLOADED):
         value = getattr(asked, name)
+        if not names_files(type(asked).model_fields[name].annotation):  # a number of images
+            continue
         several = isinstance(value, tuple) and len(value) > 1
         if isinstance(value, tuple):
             names[name] = tuple(Path(f"image-{i}.png" if several else "image.png") for i in range(1, len(value) + 1))
