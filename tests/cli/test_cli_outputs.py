@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[list[str], str]] = {
     "report": (["report", "RUN"], "RUN/report.html"),
     "report elsewhere": (["report", "RUN", "--out", "out/a.html"], "out/a.html"),
     "evaluate": (["evaluate", "RUN", "--images", "20"], "RUN/evaluation.json"),
+    "evaluate, its pairs": (["evaluate", "RUN", "--images", "20"], "RUN/evaluation-nearest.png"),
     "likelihood": (["likelihood", "RUN", "--images", "2"], "RUN/likelihood.json"),
     "likelihood, its picture": (["likelihood", "RUN", "--images", "2"], "RUN/likelihood.png"),
     "sweep": (["sweep", "RUN"], "RUN/sweep.json"),

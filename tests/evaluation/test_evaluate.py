@@ -121,6 +121,8 @@ def test_copies_are_found_out(parts: Parts, extractor: Extractor) -> None:
     measured = evaluate(copies, None, parts, extractor=extractor)
     assert [near.ratio for near in measured.nearness] == pytest.approx([0, 0], abs=1e-6)
     assert measured.nearness[0].nearer == 1
+    assert len(measured.pairs) == 16
+    assert all(pair.distance == 0 and pair.training == 2 * pair.generated for pair in measured.pairs)
     assert measured.agreement is None
     assert measured["generated against train"]["frechet"].value < measured["generated against test"]["frechet"].value
 
@@ -138,6 +140,9 @@ def test_sets_sorted_by_class_are_sampled_fairly(parts: Parts, extractor: Extrac
     assert {(c.num_left, c.num_right) for c in measured.comparisons} == {(150, 150)}
     assert measured["generated against test"]["coverage"].value > 0.7
     assert measured.num_generated == 497
+    train, pairs = as_pixels(parts.train).double(), measured.pairs
+    apart = [float((drawn[pair.generated].double() - train[pair.training]).norm()) for pair in pairs]
+    assert [pair.distance for pair in pairs] == sorted(apart), "places are those of what was handed in"
 
 
 def test_it_trains_its_own_features_where_none_are_given(parts: Parts, quick_features: None) -> None:

@@ -55,6 +55,18 @@ def reopened(content: bytes) -> list[tuple[Image.Image, int]]:
     return frames
 
 
+# --- pairs
+
+
+def test_a_row_of_pairs_is_two_images_and_nothing_else() -> None:
+    """A page cuts them out again."""
+    left, right = noise(3, 3, 8, 6), noise(3, 3, 8, 6).flip(0)
+    sheet = torch.from_numpy(np.array(pictures.pairs(left, right))).permute(2, 0, 1)
+    scale = sheet.shape[1] // 24
+    rows = torch.cat([torch.cat([left, right], dim=3)[i] for i in range(3)], dim=1)
+    assert torch.equal(sheet, rows.repeat_interleave(scale, 1).repeat_interleave(scale, 2))
+
+
 # --- grid
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from browsers import Browser, Page
 from browsers.reach import THEMES_AND_WIDTHS, check_reach
-from page_calls import fill, has_button, opened, press, shows
+from page_calls import canvas, complaints, fill, has_button, opened, press, shows
 from studio_calls import StudioProcess
 
 from ancestral import migrations
@@ -25,8 +26,11 @@ from ancestral.pipeline.building import build_schedule
 from ancestral.report.facts import with_error
 from ancestral.report.measurements import plain
 from ancestral.training.default_sampling import config_of
+from ancestral.viz.pictures import pairs, save_png
 
 OLD_RUN = Path(__file__).parents[1] / "old_run"
+IMAGES = torch.randint(0, 256, (4, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+PAIRS = [{"generated": i, "training": i, "distance": distance} for i, distance in enumerate((12.2, 13.7))]
 OUT_OF_DATE = """[...document.querySelectorAll("#view .warning")].some((each) => {
   return each.checkVisibility() && each.textContent.startsWith("Out of date");
 })"""
@@ -36,8 +40,11 @@ OUT_OF_DATE = """[...document.querySelectorAll("#view .warning")].some((each) =>
 def measured(studio: StudioProcess) -> str:
     """A run with what an earlier version measured; its id."""
     folder = shutil.copytree(studio.folder / "tiny", studio.folder / "measured")
-    for name in ("evaluation", "sweep"):
-        shutil.copy(OLD_RUN / f"{name}.json", folder)
+    shutil.copy(OLD_RUN / "sweep.json", folder)
+    tree = {**migrations.evaluation(json.loads((OLD_RUN / "evaluation.json").read_text())), "pairs": PAIRS}
+    tree["nearness"][0]["near"] = 12.5
+    (folder / "evaluation.json").write_text(json.dumps(tree))
+    save_png(pairs(IMAGES[:2], IMAGES[2:]), folder / "evaluation-nearest.png")
     studio.wait("measured", lambda card: card["usable"])
     return "measured"
 
@@ -75,12 +82,19 @@ def test_what_was_measured_stands_there_with_its_errors(
     assert with_error(sweep.rows[0].frechet, sweep.rows[0].jackknife.error) in text
     assert "20 images of each are too few to choose by" in text
     assert not page.evaluate(OUT_OF_DATE)
+    assert "12.2, suspiciously near13.7" in text and "no more than 12.5." in text
+    page.wait("document.querySelector('.pairs canvas').width === 198")
+    for i in range(2):
+        page.evaluate("(i) => { document.querySelectorAll('.pairs canvas')[i].id = `pair-${i}`; }", i)
+        shown = canvas(page, f"#pair-{i}")[..., 0]
+        for half, image in ((shown[:, :96], IMAGES[i]), (shown[:, -96:], IMAGES[i + 2])):
+            assert (half[::12, ::12] == image[0].numpy()).all()
     weights = next((studio.folder / measured / "pipeline").glob("*/*.safetensors"))
     os.utime(weights)
     again = opened(chromium, studio, f"#/numbers?run={measured}", "Recommended:")
     assert again.evaluate(OUT_OF_DATE)
     os.utime(weights, (0, 0))
-    assert page.complaints == []
+    assert complaints(page) == []
 
 
 def test_a_likelihood_is_measured_from_the_page(chromium: Browser, studio: StudioProcess, measured: str) -> None:

@@ -16,6 +16,7 @@ images are kept apart, and no more than are compared. Where too few are compared
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -31,7 +32,7 @@ from ancestral.errors import InputError
 from ancestral.evaluation import metrics
 from ancestral.evaluation.features import Extractor, train_extractor
 from ancestral.evaluation.inception import Inception
-from ancestral.evaluation.metrics import Features, few_images, memorisation, nearest
+from ancestral.evaluation.metrics import Features, Nearest, few_images, memorisation, nearest
 from ancestral.evaluation.settings import EvaluationSettings
 from ancestral.files import read_json
 from ancestral.migrations import evaluation as migrated
@@ -42,7 +43,9 @@ from ancestral.tensors import Labels, Pixels
 
 Indices = Int64[Tensor, "_"]
 FILE = "evaluation.json"  # where `ancestral evaluate RUN` leaves it in a run
+PICTURE = "evaluation-nearest.png"  # and each of its pairs, a row: generated left, of training right
 GAUSSIAN_IMAGES = 5000  # training images a Gaussian is fitted to, at most
+PAIRS = 16  # generated images that are told with the training image nearest to them
 MOST_BYTES = 2**32  # of packed images that are compared, which are all in memory then
 
 
@@ -90,7 +93,16 @@ class Nearness(Settings):
     held_out_median: float
     too_few: str = ""  # why nothing can be told by it, so few images were there; "" where it can
     ratio: float | None
+    near: float | None = None  # None in older files
     nearer: float
+
+
+class NearestPair(Settings):
+    """A generated image and the training image nearest to it: their places, and how far apart in L2 over 0..255."""
+
+    generated: int
+    training: int
+    distance: float
 
 
 class Evaluation(Settings):
@@ -100,6 +112,7 @@ class Evaluation(Settings):
     features: FeatureSpace
     comparisons: tuple[Comparison, ...]  # generated images first, then the floors
     nearness: tuple[Nearness, ...]
+    pairs: tuple[NearestPair, ...] = ()  # those that lie nearest to each other first; none in older files
     agreement: Number | None
     """Share of all generated images that the classifier sees as the class asked for; None where none was, or where it
     knows no labels."""
@@ -149,7 +162,8 @@ def evaluating(
     if extractor is None:
         order, fitted = apart_of(parts, settings)
         extractor, num_fitted = (yield from extractor_of(parts, settings.seed, fitted)), len(fitted)
-    chosen = generated[_pick(len(generated), settings)][:num_left]
+    picked = _pick(len(generated), settings)[:num_left]
+    chosen = generated[picked]
     held_out = test[_pick(len(test), settings)][:num_right]
     left, right = order[:num_left], order[len(order) - num_right :]
     of_chosen, of_held_out, of_train = (extractor.features(pixels) for pixels in (chosen, held_out, train))
@@ -165,7 +179,7 @@ def evaluating(
         "gaussian features against test": (normal_features, of_held_out),
         "gaussian images against test": (extractor.features(normal_images), of_held_out),
     }
-    spaces = {"pixels": (chosen, held_out, train), "features": (of_chosen, of_held_out, of_train)}
+    in_pixels, in_features = nearest(chosen, train), nearest(of_chosen, of_train)
     known = {name: getattr(extractor, name) for name in ("kind", "num_classes", "accuracy", "num_held_out")}
     agreement = None
     if isinstance(extractor, Extractor) and (share := extractor.agreement(generated, asked)) is not None:
@@ -175,7 +189,11 @@ def evaluating(
         num_generated=len(generated),
         features=FeatureSpace.model_validate({**known, "width": of_train.shape[1], "num_fitted": num_fitted}),
         comparisons=tuple(_compare(name, *pair, settings.neighbours) for name, pair in pairs.items()),
-        nearness=tuple(nearness_of(space, *sets) for space, sets in spaces.items()),
+        nearness=(
+            nearness_of("pixels", in_pixels, nearest(held_out, train), len(train)),
+            nearness_of("features", in_features, nearest(of_held_out, of_train), len(train)),
+        ),
+        pairs=tuple(nearest_pairs(picked, in_pixels)),
         agreement=agreement,
     )
 
@@ -250,9 +268,17 @@ def _compare(name: str, left: Features, right: Float64[Tensor, "M D"], k: int) -
     return Comparison(name=name, num_left=len(left), num_right=len(right), numbers=rows, too_few=few)
 
 
-def nearness_of(space: str, generated: Tensor, held_out: Tensor, training: Tensor) -> Nearness:
+def nearest_pairs(places: Indices, found: Nearest) -> Iterator[NearestPair]:
+    """The generated images that lie nearest to a training image, of those at these places."""
+    for i in found.distance.argsort(stable=True)[:PAIRS].tolist():
+        generated, training, distance = int(places[i]), int(found.indices[i]), float(found.distance[i])
+        yield NearestPair(generated=generated, training=training, distance=distance)
+
+
+def nearness_of(space: str, generated: Nearest, held_out: Nearest, num_training: int) -> Nearness:
     """How near generated images and held-out ones are to the nearest training image."""
-    measured = memorisation(nearest(generated, training).distance, nearest(held_out, training).distance)
-    counts = {"num_generated": len(generated), "num_held_out": len(held_out), "num_training": len(training)}
-    few = few_images(len(generated), len(held_out))
+    measured = memorisation(generated.distance, held_out.distance)
+    counts = {"num_generated": len(generated.indices), "num_held_out": len(held_out.indices)}
+    few = few_images(*counts.values())
+    counts["num_training"] = num_training
     return Nearness.model_validate({"space": space, **counts, **measured._asdict(), "too_few": few})

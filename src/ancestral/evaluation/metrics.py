@@ -84,12 +84,14 @@ class Memorisation(NamedTuple):
 
     ratio: median distance of generated over that of held-out images: about 1 for new images, far below 1 for copies.
         None where held-out images are themselves copies of training images, so that nothing can be told.
-    nearer: share of generated images no farther than the 1st percentile of held-out images; 0.01 is to be expected.
+    near: the 1st percentile of the distances of held-out images.
+    nearer: share of generated images no farther than that; 0.01 is to be expected.
     """
 
     generated_median: float
     held_out_median: float
     ratio: float | None
+    near: float
     nearer: float
 
 
@@ -203,8 +205,9 @@ def memorisation(generated: Float64[Tensor, "N"], held_out: Float64[Tensor, "M"]
         raise InputError(f"expected generated and held-out images, got {len(generated)} and {len(held_out)}")
     generated_median, held_out_median = float(generated.quantile(0.5)), float(held_out.quantile(0.5))
     ratio = generated_median / held_out_median if held_out_median else None
-    nearer = float((generated <= held_out.quantile(0.01)).double().mean())
-    return Memorisation(generated_median, held_out_median, ratio, nearer)
+    near = float(held_out.quantile(0.01))
+    nearer = float((generated <= near).double().mean())
+    return Memorisation(generated_median, held_out_median, ratio, near, nearer)
 
 
 def _moments(x: Features) -> Moments:

@@ -213,6 +213,7 @@ def evaluating_text(
 
     lift = yield from _lift(model, parts.test, settings)
     train = as_pixels(parts.train)
+    in_train = nearest(images, train)
     evaluation = TextEvaluation(
         source=source,
         weights=model.weights,
@@ -225,11 +226,11 @@ def evaluating_text(
         curve=tuple(curve),
         scores=tuple(found),
         lift=lift,
-        nearness=nearness_of("pixels", images, as_pixels(parts.test), train),
+        nearness=nearness_of("pixels", in_train, nearest(as_pixels(parts.test), train), len(train)),
         seconds=time.monotonic() - began,
         **judge.known,
     )
-    return evaluation, PromptedImages(texts[:SHOWN], images[:SHOWN], train[nearest(images[:SHOWN], train).indices])
+    return evaluation, PromptedImages(texts[:SHOWN], images[:SHOWN], train[in_train.indices[:SHOWN]])
 
 
 def _lift(model: Prompted, test: ImageSet, settings: PromptSettings) -> StagedWork[Lift]:

@@ -51,6 +51,12 @@ def grid(
     return boxes.framed(box, MARGIN)
 
 
+def pairs(left: Pixels, right: Pixels) -> Box:
+    """Images (B, C, H, W) beside others of their size, a pair a row, with nothing between or around them."""
+    rows = zip(_tiles(left, None, 2), _tiles(right, None, 2), strict=True)
+    return boxes.table([[*row] for row in rows], 0)
+
+
 def strip(rows: Sequence[tuple[str, UInt8[Tensor, "S _ H W"]]], times: Sequence[int]) -> Box:
     """Labelled rows of (S, C, H, W) images of a chain below its S timesteps: xₜ above the estimate of x₀, or schedules
     above one another; C may differ from row to row."""

@@ -23,7 +23,7 @@ from ancestral.web.event_ring import EventRing
 from ancestral.web.job_queue import JobQueue
 from ancestral.web.library import Found, Library, UnknownId
 from ancestral.web.new_runs import Continued, NewRun, Schedules, StoredSchedule
-from ancestral.web.summaries import NUMBERS, details, numbers_of, settings_file, summary
+from ancestral.web.summaries import NEAREST, NUMBERS, details, numbers_of, settings_file, summary
 from ancestral.web.trainings import Trainings
 from ancestral.web.watching import RunWatcher
 
@@ -54,6 +54,7 @@ class RunRoutes:
             *(Route(f"/api/runs/{{id}}/{name}", partial(self.log, name)) for name in ("log", "timing")),
             Route("/api/runs/{id}/grids/{step:int}.png", self.grid),
             Route("/api/runs/{id}/numbers/{name}", self.numbers),
+            Route("/api/runs/{id}/nearest.png", self.nearest),
             Route("/api/runs/{id}/settings.json", self.settings),
             Route("/api/runs/{id}/continue", self.go_on, methods=["POST"]),
             Route("/api/runs/{id}/stop", self.stop, methods=["POST"]),
@@ -113,6 +114,10 @@ class RunRoutes:
         if (name := request.path_params["name"]) not in NUMBERS:
             raise UnknownId(name)
         return answer(numbers_of(name, self._found(request).inside(NUMBERS[name])))
+
+    async def nearest(self, request: Request) -> Response:
+        """The pairs of the evaluation, as a picture."""
+        return FileResponse(self._found(request).inside(NEAREST), media_type="image/png")
 
     async def settings(self, request: Request) -> Response:
         found = self._found(request)

@@ -21,6 +21,7 @@ NUMBERS = {
     "rate": "rate/rate.json",
 }
 """Measurements of a run, and where in it they lie."""
+NEAREST = "evaluation-nearest.png"
 GRID = re.compile(r"step-(\d+)\.png")
 MOST_HEADER = 2**24  # bytes that say what tensors a file holds
 CHECKPOINT = re.compile(r"step-(\d+)")

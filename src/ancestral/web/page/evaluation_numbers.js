@@ -3,6 +3,7 @@
 import { h, svg } from "./elements.js";
 import { checkbox, number as numberField, seed } from "./fields.js";
 import { number, percent, table, withError } from "./figures.js";
+import { nearestPairs } from "./nearest_pairs.js";
 import { counted } from "./run_words.js";
 
 /** @typedef {{name: string, value: number, standard_error: number | null}} Measured */
@@ -16,9 +17,10 @@ const METRICS = /** @type {Record<string, string>} */ ({
 
 /**
  * @param {any} file
+ * @param {import("./numbers.js").Details} details
  * @returns {import("./numbers.js").Shown}
  */
-export function showEvaluation(file) {
+export function showEvaluation(file, { id }) {
   const comparisons = /** @type {Comparison[]} */ (file.comparisons);
   const generated = comparisons.find((each) => each.name === GENERATED) ?? comparisons[0];
   const names = generated.numbers.map((each) => each.name);
@@ -38,7 +40,7 @@ export function showEvaluation(file) {
       "The features had seen the training images, so train against test is no floor: measure again.");
   const element = h("div", null, few, seen, h("p", null, features(file)), agreement,
     h("div", { class: "charts" }, ...charts), table(["comparison", ...names.map((each) => METRICS[each] ?? each)], rows, caption),
-    copies(file.nearness));
+    copies(file.nearness), nearestPairs({ pairs: [], ...file }, id));
   return { element, close: () => {} };
 }
 
@@ -88,7 +90,7 @@ function copies(nearness) {
   const caption = few
     ? `Too few images to tell copies by: ${few}.`
     : "A ratio far below 1 is a sign of copying. Suspiciously near are images no farther than the nearest 1 % of test"
-      + " images: 1 % is to be expected. Nearest training images themselves are in the report.";
+      + " images: 1 % is to be expected.";
   const rows = nearness.map(({ space, generated_median, held_out_median, ratio, nearer }) => [
     space, number(generated_median), number(held_out_median), ratio === null ? "no telling" : number(ratio), percent(nearer),
   ]);
