@@ -33,6 +33,10 @@ RECIPES = [
     ["--sampler", "dpm++2m-sde", "--steps", "4", "--grid", "karras", "--classes", "none"],
     ["--sampler", "unipc-2", "--steps", "4", "--guidance", "1.7", "--clip", "dynamic", "--negative", "2"],
     ["--sampler", "heun", "--guidance", "2", "--guidance_interval", "0.1234567", "3", "--guidance_rescale", "0.3"],
+    [
+        *("--branch", "2", "--steps", "5", "--classes", "1,2"),
+        *("--then-classes", "3", "--then-sampler", "ancestral", "--then-seed", "7"),
+    ],
 ]
 
 
@@ -91,6 +95,7 @@ WRONG = {
     "a seed that is none": ({"seed": "rm -rf", "class": "none", "weights": "x"}, [], "expected a seed"),
     "a seed beside it": ({"seed": "1", "class": "none", "weights": "x"}, ["--seed", "3"], "expected no --seed"),
     "classes beside it": ({"seed": "1", "class": "none", "weights": "x"}, ["--classes", "3"], "no --classes"),
+    "a branch that is none": ({"seed": "1", "class": "none", "weights": "x", "branch": "-1"}, [], "branch"),
     "a setting that is none": ({"seed": "1", "class": "none", "weights": "x", "steps": "many"}, [], "steps"),
 }
 

@@ -15,8 +15,9 @@ from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_line
 from ancestral.diffusion.variances import Analytic, beta, beta_tilde, interpolated
 from ancestral.oracles import GaussianData, propagate
 from ancestral.rng import ImageNoise
+from ancestral.sampling.branching import branched
 from ancestral.sampling.denoiser import Denoiser
-from ancestral.sampling.loop import sample
+from ancestral.sampling.loop import Chain, sample
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE, DPMSolverMultistep, Euler, Sampler, UniPC
 from ancestral.selftest.samplers import KINDS, ancestral
 
@@ -231,3 +232,48 @@ def test_the_loop_refuses_timesteps_that_do_not_fall() -> None:
     x = torch.zeros(1, 4, dtype=torch.float64)
     with pytest.raises(ValueError, match="falling timesteps"):
         next(sample(oracle, DDIM(schedule), x, torch.tensor([10, 10, 0]), lambda: x))
+
+
+def chain_of(kind: Kind, steps: int = 8) -> Chain:
+    schedule, noise = log_snr_linear(40, 6.0, -6.0), ImageNoise([5, 6], (4,), dtype=torch.float64)
+    oracle = GaussianData(schedule, MEAN, SPREAD)
+    return Chain(oracle, kind(schedule), noise(), schedule.trailing(steps), noise)
+
+
+def noise_of(seeds: list[int]) -> ImageNoise:
+    """As a chain of these seeds has it after x_T."""
+    noise = ImageNoise(seeds, (4,), dtype=torch.float64)
+    noise()
+    return noise
+
+
+@every_kind
+@pytest.mark.parametrize("step", [0, 1, 5, 7])
+def test_a_branch_where_nothing_changes_changes_no_bit(kind: Kind, step: int) -> None:
+    """Multistep samplers go on with what they remember, and noise of the same seeds is the same noise."""
+    whole = [*chain_of(kind).steps()]
+    same, seeded = chain_of(kind), chain_of(kind)
+    for branch in (branched(same, same, step), branched(seeded, seeded._replace(noise=noise_of([5, 6])), step)):
+        for one, other in zip(whole, branch.steps(), strict=True):
+            assert one[:2] == other[:2] and all(map(torch.equal, one[2:], other[2:]))
+
+
+@every_kind
+def test_another_sampler_begins_anew_where_the_chain_was(kind: Kind) -> None:
+    """And an earlier one is as if there were no branch."""
+    chain, whole = chain_of(DDIM), [*chain_of(DDIM).steps()]
+    then = chain._replace(sampler=kind(chain.denoise.schedule), noise=noise_of([8, 9]))
+    steps = [*branched(chain, then, 3).steps()]
+    anew = sample(chain.denoise, then.sampler, whole[3].x_t, chain.timesteps[3:], noise_of([8, 9]))
+    for one, other in zip([*whole[:3], *anew], steps, strict=True):
+        assert torch.equal(one.x_s, other.x_s) and torch.equal(one.x0, other.x0)
+
+
+def test_noise_of_other_seeds_is_what_they_would_draw_from_there_on() -> None:
+    chain, other = chain_of(ancestral), noise_of([8, 9])
+    branch, whole = [*branched(chain, chain._replace(noise=other), 3).steps()], [*chain_of(ancestral).steps()]
+    assert [torch.equal(one.x_s, two.x_s) for one, two in zip(whole, branch, strict=True)] == [True] * 3 + [False] * 5
+    draws = noise_of([8, 9])
+    for _ in range(7):  # none onto 0
+        draws()
+    assert torch.equal(other(), draws())

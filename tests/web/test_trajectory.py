@@ -137,6 +137,27 @@ def test_a_pixel_is_followed_and_the_schedule_marks_the_place(page: Page, film: 
     assert page.evaluate(f"{SLIDER}.value") == "0"
 
 
+def test_images_go_on_in_another_way_beside_what_they_became(
+    page: Page, film: np.ndarray, studio: StudioProcess
+) -> None:
+    key(page, ".film-bar input", "Home", *["ArrowRight"] * 9)
+    fill(page, Class="7", Sampler="ancestral")
+    page.wait(shows("--branch 9 --then-classes 7 --then-sampler ancestral"))
+    press(page, "Branch")
+    page.wait(shows("right after step 9 by class 7, ancestral. At the end: They differ"), SECONDS)
+    job = page.evaluate("new URLSearchParams(location.hash.split('?')[1]).get('branch')")
+    answer = studio.ask("GET", f"/api/jobs/{job}/frames", headers=studio.own_headers())
+    branch = np.frombuffer(answer.body, np.uint8).reshape(film.shape)
+    assert (branch[:10, 0] == film[:10, 0]).all() and (branch[10:, 0] != film[10:, 0]).any((1, 2, 3)).all()
+    assert {*studio.get(f"/api/jobs/{job}")["frames"]["labels"][:2]} == {"0, then 7", "1, then 7"}
+    key(page, ".film-bar input", "End")
+    seen = canvas(page, ".film-wall canvas")[:8, :17, 0]
+    assert (seen[:, :8] == film[-1, 1, 0]).all() and (seen[:, 9:] == branch[-1, 1, 0]).all()
+    press(page, "Show the first alone")
+    page.wait("document.querySelector('.film-wall canvas').width === 71")
+    assert (wall(page, IMAGES) == film[-1, 1]).all()
+
+
 def test_what_is_drawn_is_followed_from_the_view_of_drawing(chromium: Browser, studio: StudioProcess) -> None:
     page = opened(chromium, studio, "#/draw?run=model%3Adigits&images=3&steps=4", "Next seeds")
     job = begun(page, "Draw")

@@ -23,8 +23,8 @@ class FileEvent(NamedTuple):
 
 
 class FramesEvent(NamedTuple):
-    """Images are shown on their way from now on: how many, their shape, what was asked of each, and the level of noise
-    of each frame: t, the s that its step leads to, alpha, sigma, log_snr. The last frame holds the finished images."""
+    """Images are shown on their way from now on: how many, their shape, what was asked of each, and of each frame the
+    number of its step, t, the s that it leads to, alpha, sigma, log_snr. The last frame holds the finished images."""
 
     images: int
     shape: tuple[int, int, int]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ancestral.condition import Condition
 from ancestral.files import write_whole
+from ancestral.jobs.branch import Branch
 from ancestral.jobs.events import (
     Event,
     FileEvent,
@@ -56,6 +57,25 @@ Decode = Callable[[Tensor], Tensor]
 """What makes pixels of x0, or of a state on the way to it."""
 
 
+class FutureFacts(NamedTuple):
+    """What PNG files say of what came after a branch; None: it stayed as it was."""
+
+    step: int
+    sampler: str | None
+    seeds: range | None
+    classes: list[str] | None
+
+    def of(self, i: int) -> dict[str, str]:
+        facts = {"branch": str(self.step)}
+        if self.sampler is not None:
+            facts["then_sampler"] = self.sampler
+        if self.seeds is not None:
+            facts["then_seed"] = str(self.seeds[i])
+        if self.classes is not None:
+            facts["then_class"] = as_asked(self.classes[i]) if self.classes else "none"
+        return facts
+
+
 class ImageFacts(NamedTuple):
     """What the PNG files of images say of them; `shared` is what those of all of them do."""
 
@@ -63,6 +83,7 @@ class ImageFacts(NamedTuple):
     classes: list[str]  # the name of each image's class; empty where no class was asked for
     shared: dict[str, str]
     prompts: Prompts = NO_PROMPTS
+    then: FutureFacts | None = None
 
     def of(self, i: int) -> dict[str, str]:
         asked = Prompts.of(self.prompts.of_each(len(self.seeds))[i]).facts()
@@ -70,17 +91,25 @@ class ImageFacts(NamedTuple):
 
     def of_all(self) -> dict[str, str]:
         """What the PNG file of all of them says."""
-        which = {"seed": f"{self.seeds[0]} to {self.seeds[-1]}"} if len(self.seeds) > 1 else {}
-        classes = {"class": ", ".join(map(as_asked, _period(self.classes)))} if self.classes else {}
+        every = [("", self), *([("then_", self.then)] if self.then else [])]
+        which = {f"{name}seed": f"{each.seeds[0]} to {each.seeds[-1]}" for name, each in every if each.seeds}
+        named = [(name, each.classes) for name, each in every if each.classes]
+        classes = {f"{name}class": ", ".join(map(as_asked, _period(each))) for name, each in named}
+        which = which if len(self.seeds) > 1 else {}
         return {**self._known(0), **which, **classes, **self.prompts.facts(), **self.shared}
 
     def captions(self) -> list[str] | None:
         """What stands beneath each image: what was asked for; None where nothing was."""
         texts = [str(each) for each in self.prompts.of_each(len(self.seeds))] if self.prompts.texts else []
-        return [", ".join(each) for each in zip(*filter(None, [self.classes, texts]), strict=True)] or None
+        classes = self.classes
+        if self.then and self.then.classes not in (None, classes):
+            futures = (each.classes or ["no class"] * len(self.seeds) for each in (self, self.then))
+            classes = [f"{one}, then {other}" for one, other in zip(*futures, strict=True)]
+        return [", ".join(each) for each in zip(*filter(None, [classes, texts]), strict=True)] or None
 
     def _known(self, i: int) -> dict[str, str]:
-        return {"seed": str(self.seeds[i]), "class": as_asked(self.classes[i]) if self.classes else "none"}
+        known = {"seed": str(self.seeds[i]), "class": as_asked(self.classes[i]) if self.classes else "none"}
+        return {**known, **(self.then.of(i) if self.then else {})}
 
 
 class WantedFiles(NamedTuple):
@@ -126,6 +155,18 @@ def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | 
     return torch.tensor(wanted)[torch.arange(count) % len(wanted)]
 
 
+def names_of(pipeline: Pipeline, labels: Labels | None) -> list[str]:
+    """The name of each image's class; empty where no class is asked for."""
+    return [] if labels is None else [pipeline.class_names[int(label)] for label in labels if label >= 0]
+
+
+def future_facts(pipeline: Pipeline, future: Branch) -> FutureFacts:
+    """What there is to say of what comes after a branch."""
+    sampler = None if future.same_sampler else future.settings.sampler
+    classes = None if future.same_condition else names_of(pipeline, future.condition.labels)
+    return FutureFacts(future.step, sampler, None if future.same_noise else future.seeds, classes)
+
+
 def note_of_words(pipeline: Pipeline, classes: str | None) -> list[NoteEvent]:
     """That a word of our own counts, where a class is called so."""
     counts = classes in WORDS and classes in pipeline.class_names
@@ -153,10 +194,9 @@ def file_room(numbers: int) -> int:
     return -(-(numbers + 1024) // 4096) * 4096
 
 
-def price(pipeline: Pipeline, settings: SamplingSettings, wanted: WantedFiles) -> Price:
-    """What generating takes, and writing what is wanted."""
+def price(pipeline: Pipeline, settings: SamplingSettings, wanted: WantedFiles, calls: int) -> Price:
+    """What generating takes, by so many network calls for an image, and writing what is wanted."""
     kept = 2 * min(settings.steps, KEPT) if wanted.arrays else 2
-    calls = pipeline.sampler(settings).network_calls(settings.steps)
     count, numbers = len(wanted.seeds), math.prod(pipeline.spec.shape)
     arrays = (
         2 * 4 * count * math.prod(pipeline.latent_shape) * (min(settings.steps, KEPT - 1) + 1) if wanted.arrays else 0
@@ -194,10 +234,11 @@ def shown(
     numbers = 2 * math.prod(shape)
     images = max(1, min(count, FRAMES_BYTES // (FEWEST_FRAMES * numbers)))
     keep = Keep(range(images), max(FEWEST_FRAMES, FRAMES_BYTES // (images * numbers)), decode=decode)
-    picked = [steps[number] for number in sorted(keep.numbers(len(steps)))]
-    moves = torch.tensor([*picked, (steps[-1][1], steps[-1][1])])
-    level = pipeline.diffusion.schedule.level(moves[:, 0])
-    columns = {"t": moves[:, 0], "s": moves[:, 1], "alpha": level.alpha, "sigma": level.sigma, "log_snr": level.log_snr}
+    numbered = [(number, *steps[number]) for number in sorted(keep.numbers(len(steps)))]
+    moves = torch.tensor([*numbered, (len(steps), steps[-1][1], steps[-1][1])])
+    level = pipeline.diffusion.schedule.level(moves[:, 1])
+    columns = dict(zip(("number", "t", "s"), moves.T, strict=True))
+    columns |= {"alpha": level.alpha, "sigma": level.sigma, "log_snr": level.log_snr}
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     levels = [dict(zip(columns, row, strict=True)) for row in rows]
     return ShownFrames(keep, [FramesEvent(images, shape, labels and labels[:images], levels)])

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ancestral.contracts import LONGEST_NUMBER, accepts
 from ancestral.errors import InputError
+from ancestral.jobs.branch import BranchSettings
 from ancestral.jobs.settings import Changes
 from ancestral.migrations import settings as migrated
 from ancestral.prompts import Prompts
-from ancestral.settings import MOST_IMAGES, MOST_SEED, SamplingSettings
+from ancestral.settings import MOST_IMAGES, MOST_SEED, SamplingSettings, parse
 
 if TYPE_CHECKING:
     from ancestral.tensors import Pixels
@@ -18,8 +19,8 @@ NETWORKS = ("weights", "weaker", "classifier")  # what a file says of the networ
 
 
 class ImageRecipe(NamedTuple):
-    """How a file's images were generated; classes and attributes as the options take them, what was asked in words, and
-    digests of the networks."""
+    """How a file's images were generated; classes and attributes as the options take them, what was asked in words,
+    what came after a branch, and digests of the networks."""
 
     file: Path
     seeds: range
@@ -28,6 +29,7 @@ class ImageRecipe(NamedTuple):
     settings: Changes
     networks: dict[str, str]
     prompts: Prompts
+    branch: BranchSettings
 
     def check(self, facts: dict[str, str], class_names: Sequence[str]) -> None:
         """That the networks at hand, of which `facts` tell, generated the file, and that it names no class too many."""
@@ -58,7 +60,17 @@ def recipe(file: Path) -> ImageRecipe:
         del settings["variance"]
     networks = {name: said[name] for name in NETWORKS if name in said}
     prompts, seeds = Prompts.read(said, str(file)), _seeds(said["seed"], file)
-    return ImageRecipe(file, seeds, said["class"], said.get("attributes"), settings, networks, prompts)
+    asked, branch = (said["class"], said.get("attributes")), _branch(said, file)
+    return ImageRecipe(file, seeds, *asked, settings, networks, prompts, branch)
+
+
+def _branch(said: dict[str, str], file: Path) -> BranchSettings:
+    """What changed after how many steps."""
+    names = {"branch": "branch", "then_class": "then_classes", "then_sampler": "then_sampler"}
+    told: dict[str, Any] = {name: said[key] for key, name in names.items() if key in said}
+    if "then_seed" in said:
+        told["then_seed"] = _seeds(said["then_seed"], file)[0]
+    return parse(BranchSettings, told, str(file))
 
 
 def _seeds(text: str, file: Path) -> range:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ancestral.errors import InputError
+from ancestral.jobs.branch import BranchSettings
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ResultEvent
 from ancestral.jobs.guides import prepared
 from ancestral.jobs.repeating import ImageRecipe, compared, recipe
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ancestral.jobs.running import Load
+    from ancestral.sampling.loop import Chain
 
 FOLDERS = "RUN/generated, or RUN/generated-again with --from; for a mere pipeline ./generated"
 
 
-class SampleSettings(PictureSettings):
+class SampleSettings(PictureSettings, BranchSettings):
     """What `sample` is asked."""
 
     num_images: Annotated[NumImages | None, Typed("N", usual="16")] = None
@@ -58,13 +60,17 @@ class SampleSettings(PictureSettings):
 def sample(asked: SampleSettings, load: "Load | None" = None, show: bool = False) -> Generator[Event, None, None]:
     """Generates images; several processes share the work, and the main one writes the files. `load` is called in place
     of `Pipeline.load`; `show`: frames are among the events."""
-    again = asked.again()
+    again, branches = asked.again(), asked.branch is not None
+    if again:
+        before = {name: value for name, value in again.branch if getattr(asked, name) is None}
+        asked = asked.model_copy(update=before)
     changes = asked.changes(again.settings if again else None)
     prompts = again.prompts if again else asked.asked_in_words
     in_turn = 0 if prompts.blend or prompts.between else len(prompts.texts)
     seeds = again.seeds if again else seeds_from(asked.seed or 0, asked.num_images or max(16, in_turn))
     prompts.of_each(len(seeds))
     asked.check_film()
+    asked.check_branch()
     with loading():
         from ancestral.jobs import generated
         from ancestral.jobs.running import allow, check_asked, together
@@ -84,7 +90,8 @@ def sample(asked: SampleSettings, load: "Load | None" = None, show: bool = False
         if again:
             again.check(how, pipeline.class_names)
         fullest = folder if asked.arrays is None else asked.arrays.parent  # of the largest file
-        price = generated.price(pipeline, settings, wanted)
+        calls = max(pipeline.sampler(each).network_calls(settings.steps) for each in (settings, asked.after(settings)))
+        price = generated.price(pipeline, settings, wanted, calls)
         price = allow(price, asked.yes, device, processes, fullest, "lower --num-images or --steps")
         classes, attributes = (again or asked).classes, (again or asked).attributes
         how |= {} if attributes is None else {"attributes": attributes}
@@ -92,27 +99,36 @@ def sample(asked: SampleSettings, load: "Load | None" = None, show: bool = False
         condition = generated.condition_for(pipeline, classes, len(seeds), attributes, prompts)
         yield from generated.notes_of_prompts(pipeline, prompts, settings.negative)
         check_asked(pipeline, condition, settings)
+        then = condition
+        if asked.then_classes is not None:
+            then = generated.condition_for(pipeline, asked.then_classes, len(seeds), attributes, prompts)
+            check_asked(pipeline, then, settings)
+        future = asked.future(pipeline, settings, seeds, then)
         yield NoteEvent(f"{'1 image' if len(seeds) == 1 else f'{len(seeds):,} images'}: {price.words}")
         kept = len(seeds) if wanted.arrays else generated.filmed(pipeline.latent_shape) if wanted.film else 1
         keep, files = Keep(range(min(kept, len(seeds))), generated.KEPT), generated.ImageFiles(folder, len(seeds))
         labels = condition.labels
-        named = [] if labels is None else [pipeline.class_names[int(label)] for label in labels if label >= 0]
-        facts = generated.ImageFacts(seeds, named, how, prompts)
+        facts = generated.ImageFacts(seeds, generated.names_of(pipeline, labels), how, prompts)
+        if future is not None:
+            facts = facts._replace(then=generated.future_facts(pipeline, future))
 
         def save(place: int, image: "Tensor") -> FileEvent:
             return files.write(image, folder / f"seed-{seeds[place]}.png", facts.of(place))
+
+        def becomes(chain: "Chain", part: slice) -> "Chain":
+            return chain if future is None else future.chain(pipeline, chain, part)
 
         shown = generated.NOT_SHOWN
         if show:
             path = pairwise(pipeline.timesteps(settings).tolist())
             shown = generated.shown(pipeline, path, len(seeds), pipeline.decode, labels=facts.captions())
         yield from shown.begun
-        chains = pipeline.generating(seeds, condition, settings, keep, show=shown.keep)
+        chains = pipeline.generating(seeds, condition, settings, keep, show=shown.keep, becomes=becomes)
         parts = yield from files.written(chains, save if each and processes.is_main else None)
         images = collected(parts, keep)
     if processes.is_main:
         yield from generated.write(images, facts, labels, wanted, pipeline.decode)
-        if again and len(seeds) == 1:
+        if again and len(seeds) == 1 and not branches:
             yield NoteEvent(compared(again.file, images.images))
         paths = [str(output.path) for output in wanted.outputs()]
         yield ResultEvent({"files": paths, "seeds": [*seeds], "price": price.as_tree()})

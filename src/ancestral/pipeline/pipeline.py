@@ -404,14 +404,15 @@ class Pipeline:
         keep: Keep = NOTHING,
         chunk: int | None = None,
         show: Keep = NOTHING,
+        becomes: Callable[[Chain, slice], Chain] = lambda chain, part: chain,
     ) -> Iterator[GeneratingEvent]:
         """The same, each part as soon as it is there, with what is kept of the way, and the frames to `show` on it.
-        Arguments as in `generate`."""
+        Arguments as in `generate`; `becomes`: what is made of the chain of a part of the images."""
         settings, of = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
         condition, parts = self.condition(labels, len(of)), self.chunks(len(of), chunk)
 
         def steps_of(part: slice) -> Iterator[Step]:
-            return self.steps(of[part], condition.rows(part), settings)
+            return becomes(self.chain(of[part], condition.rows(part), settings), part).steps()
 
         return generating(steps_of, parts, settings.steps, keep, self.decode, self.processes, show)
 

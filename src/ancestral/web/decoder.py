@@ -31,6 +31,8 @@ def recipe_of(file: Path) -> dict[str, Any] | None:
         said = recipe(file)
     except InputError:
         return None
+    if said.branch.branch is not None:  # which no form takes up
+        return None
     return {
         "settings": said.settings,
         "seed": str(said.seeds[0]),

@@ -120,7 +120,7 @@ class Worker:
                 self.tell(event="file", path=str(file.resolve()))
             case FramesEvent(images, shape, labels, levels):
                 self.begin_frames(event, out / FRAMES)
-                steps = [{**level, "t": int(level["t"]), "s": int(level["s"])} for level in levels]
+                steps = [level | {name: int(level[name]) for name in ("number", "t", "s")} for level in levels]
                 self.tell(event="frames", images=images, shape=shape, labels=labels or [], steps=steps)
             case FrameEvent(number, place, t):
                 self.write_frame(event, out / FRAMES)

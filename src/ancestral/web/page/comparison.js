@@ -1,7 +1,9 @@
-/** Two films of the same seeds as one: either, a wipe from one to the other in every image, or their difference. */
+/** Two films of the same seeds as one: either, a wipe from one to the other, their difference, or both beside each other. */
 
 /** @typedef {import("./film.js").Film} Film */
 /** @typedef {"a" | "b" | "wipe" | "difference"} Mode */
+
+const BETWEEN = 128; // grey of what is between two images
 
 /**
  * @param {Film} a
@@ -40,6 +42,34 @@ function wiped(one, other, [, , width], share) {
   const mixed = other.slice(), edge = Math.round(share * width);
   for (let row = 0; row < mixed.length; row += width) mixed.set(one.subarray(row, row + edge), row);
   return mixed;
+}
+
+/**
+ * Each image twice, as it is in one film and beside it in the other; both have as many positions.
+ *
+ * @param {Film} a
+ * @param {Film} b
+ * @returns {Film}
+ */
+export function beside(a, b) {
+  const [channels, height, width] = a.shape, wide = 2 * width + 1;
+  return {
+    shape: [channels, height, wide],
+    images: Math.min(a.images, b.images),
+    get length() {
+      return a.length;
+    },
+    image(position, which, image) {
+      const both = new Uint8Array(channels * height * wide).fill(BETWEEN);
+      for (const [film, left] of /** @type {[Film, number][]} */ ([[a, 0], [b, width + 1]])) {
+        const pixels = position < film.length ? film.image(position, which, image) : null;
+        for (let row = 0; pixels && row < channels * height; row++) both.set(pixels.subarray(row * width, (row + 1) * width), row * wide + left);
+      }
+      return both;
+    },
+    moment: (position) => a.moment(position),
+    name: (image) => a.name(image),
+  };
 }
 
 /**

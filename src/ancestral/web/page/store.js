@@ -20,7 +20,7 @@ import { listen } from "./stream.js";
  */
 /**
  * @typedef {{count: number, images: number, shape: [number, number, number], labels: string[],
- *   steps: {t: number, s: number, alpha: number, sigma: number, log_snr: number}[]}} Frames `count` are there so far
+ *   steps: {number: number, t: number, s: number, alpha: number, sigma: number, log_snr: number}[]}} Frames `count` are there so far
  */
 /**
  * @typedef {{id: string, kind: string, run: string | null, view: string,

@@ -1,9 +1,12 @@
 /** The view of a trajectory: every kept step of what was drawn, the schedule that it goes down, and a pixel's way. */
 
+import { VIEW, branchForm, branchInWords } from "./branch.js";
 import { lineChart } from "./charts.js";
-import { h } from "./elements.js";
+import { apart, beside } from "./comparison.js";
+import { fail, h } from "./elements.js";
 import { select } from "./fields.js";
 import { filmView } from "./film.js";
+import { hasEnded } from "./job.js";
 import { JobFilm } from "./job_film.js";
 import { pixelCursor } from "./pixel_cursor.js";
 import { address } from "./route.js";
@@ -12,7 +15,8 @@ import { state, subscribe } from "./store.js";
 
 /** @typedef {import("./route.js").Params} Params */
 /** @typedef {import("./sampling_fields.js").Details} Details */
-/** @typedef {{t: number, s: number, alpha: number, sigma: number, log_snr: number}} Step */
+/** @typedef {import("./film.js").Film} Film */
+/** @typedef {{number: number, t: number, s: number, alpha: number, sigma: number, log_snr: number}} Step */
 
 const KINDS = ["sample", "edit"];
 const COLORS = ["red", "green", "blue", "opacity"];
@@ -38,11 +42,14 @@ export const view = {
  */
 function trajectory({ root, go }, details, first) {
   let params = first, film = /** @type {JobFilm | null} */ (null);
+  let future = /** @type {JobFilm | null} */ (null), seen = /** @type {Film | null} */ (null), both = /** @type {Film | null} */ (null);
   let isShown = false, places = /** @type {number[]} */ ([]); // of the steps on the axis
   const change = (/** @type {Params} */ to) => go("trajectory", { ...params, ...to }, { replace: true });
   const wall = filmView({ moved: showStep, chose: () => (redraw(), remember()) });
   const large = pixelCursor(redraw), cursor = () => large.at;
   const axis = select("Along", Object.entries(AXES).map(([value, { label }]) => ({ value, label })), "", { change: (to) => change({ axis: to }) });
+  const branch = branchForm(details, { begun: (job) => change({ branch: job }), ended: () => change({ branch: "" }) });
+  const words = h("p", { role: "status" });
   const tour = h("a", { class: "button" }, "This step with its numbers"), draw = h("a", null, "Draw some");
   const nothing = h("p", null, "Nothing has been drawn with this run yet. ", draw);
   const level = h("p", { class: "moment" }), pixel = h("p", { class: "moment" });
@@ -55,7 +62,7 @@ function trajectory({ root, go }, details, first) {
   };
   const watched = h("div", { class: "trajectory" },
     h("div", null,
-      h("section", { "aria-label": "The steps" }, wall.element, level, h("div", { class: "fields" }, axis.element)), alphas, snrs,
+      h("section", { "aria-label": "The steps" }, wall.element, words, level, h("div", { class: "fields" }, axis.element)), branch.element, alphas, snrs,
     ),
     h("div", null,
       h("section", { "aria-label": "The chosen image" }, h("h2", null, "The chosen image"), large.element, h("p", { class: "actions" }, tour)), values,
@@ -78,6 +85,7 @@ function trajectory({ root, go }, details, first) {
     level.textContent = `signal × ${alpha.toFixed(4)}, noise × ${sigma.toFixed(4)}, log-SNR ${snr === null ? (alpha > sigma ? "∞" : "−∞") : snr.toFixed(2)}`;
     const [i, j] = cursor(), at = `column ${i + 1}, row ${j + 1}`;
     pixel.textContent = `${at}: xₜ ${valuesAt(wall.position, "x_t").join(", ")}, x₀ estimate ${valuesAt(wall.position, "x_0").join(", ")} of 255`;
+    branch.show(film.job, step.number, future?.job ?? null);
     tour.hidden = film.job?.kind !== "sample";
     tour.href = address("tour", { run: details.id, job: film.id, image: String(wall.chosen), step: String(wall.position), x: String(i), y: String(j) });
   }
@@ -129,15 +137,40 @@ function trajectory({ root, go }, details, first) {
     if (!film) return;
     nothing.hidden = true;
     watched.hidden = false;
-    wall.show(film);
+    showWall();
     if (!isShown) wall.chosen = Number(params.image ?? 0);
     isShown = true;
     redraw();
   }
 
+  /** Shows the film, and beside it that of the branch, at the same step. */
+  function showWall() {
+    if (!film) return;
+    if (future?.length) both ??= beside(film, future);
+    const now = both ?? film, at = wall.position, isOther = seen !== now && isShown;
+    wall.show((seen = now));
+    if (isOther) wall.scrub(at);
+    const ended = future?.job && hasEnded(future.job) && future.length === film.length ? `At the end: ${apart(film, future)}` : "";
+    words.textContent = [future?.job?.settings && branchInWords(future.job), ended].filter(Boolean).join(" ");
+  }
+
+  function attachBranch() {
+    if ((params.branch || "") === (future?.id ?? "")) return;
+    future?.close();
+    future = both = null;
+    if (params.branch) future = new JobFilm(params.branch, { changed: showWall, ended: branched, lost: () => change({ branch: "" }) });
+    showWall();
+  }
+
+  /** @param {import("./store.js").Job} job */
+  function branched(job) {
+    if (job.state === "failed") fail(new Error(job.why));
+    showWall();
+  }
+
   /** The job that the address names, or the latest that has steps. */
   function find() {
-    const there = [...state.jobs.values()].filter((each) => each.run === details.id && KINDS.includes(each.kind));
+    const there = [...state.jobs.values()].filter((each) => each.run === details.id && KINDS.includes(each.kind) && each.view !== VIEW);
     return params.job || there.at(-1)?.id;
   }
 
@@ -154,6 +187,7 @@ function trajectory({ root, go }, details, first) {
     axis.value = to.axis in AXES ? to.axis : "step";
     watched.hidden = !isShown;
     attach();
+    attachBranch();
     redraw();
   }
 
@@ -165,6 +199,7 @@ function trajectory({ root, go }, details, first) {
       leave();
       for (const each of Object.values(charts)) each.close();
       film?.close();
+      future?.close();
       wall.close();
     },
   };
