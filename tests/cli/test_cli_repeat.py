@@ -1,5 +1,6 @@
 """An image is its seed: in any batch, chunk and number of processes, and out of its own file again."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,49 @@ def test_other_weights_do_not_pretend(answering: Path, trained: Path, capsys: py
     code, _, err = call(capsys, "sample", trained, "--from", "one/seed-0.png", "--out", "two")
     assert code == 2 and "expected the weights" in err and "name the run" in err
     assert snapshot(Path()) == before
+
+
+def test_another_schedule_is_the_same_noise_by_other_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table of the ten levels that a chain visits gives its images: a network that is told the noise asks no more."""
+    own = pipelines.answering(pipelines.untrained(changes={"diffusion": {"time": "log-snr"}}))
+    own.save("pipeline")
+    alpha_bar = own.diffusion.schedule.alpha_bar[[0, *range(100, 1001, 100)]]
+    betas = (1 - alpha_bar[1:] / alpha_bar[:-1]).tolist()
+    tree = {"diffusion": {"schedule": {"name": "betas", "num_timesteps": 10, "betas": betas}}}
+    Path("own.json").write_text(json.dumps(tree))
+    few = [
+        "sample",
+        "pipeline",
+        "--num-images",
+        "3",
+        "--steps",
+        "10",
+        "--each",
+        "--sampler",
+        "dpm++2m",
+        "--grid",
+        "trailing",
+    ]
+    assert call(capsys, *few, "--out", "one").code == 0
+    assert call(capsys, *few, "--out", "two", "--schedule", "own.json").code == 0
+    for seed in range(3):
+        one, two = (pixels_of(Path(folder) / f"seed-{seed}.png").astype(int) for folder in ("one", "two"))
+        assert abs(one - two).max() <= 1 and one.std() > 10
+    code, _, err = call(capsys, "sample", "pipeline", "--from", "two/seed-1.png", "--out", "again")
+    assert code == 2 and "its file by --schedule" in err
+    again = call(capsys, "sample", "pipeline", "--from", "two/seed-1.png", "--out", "again", "--schedule", "own.json")
+    assert again.code == 0 and ("the same as" in again.err or "by up to 1 of" in again.err)
+
+
+def test_a_network_that_is_told_a_number_knows_its_own_schedule_alone(
+    answering: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("own.json").write_text(json.dumps({"diffusion": {"schedule": {"name": "linear"}}}))
+    code, _, err = call(capsys, "sample", answering, "--schedule", "own.json")
+    assert code == 2 and "told the noise itself" in err and "told the index" in err and len(err.splitlines()) == 1
+    Path("own.json").write_text("{}")
+    code, _, err = call(capsys, "sample", answering, "--schedule", "own.json")
+    assert code == 2 and "expected diffusion.schedule in own.json" in err
 
 
 def plain(path: Path, **said: str) -> Path:

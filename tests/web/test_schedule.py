@@ -10,7 +10,7 @@ import pytest
 import torch
 from browsers import Browser, Page
 from browsers.reach import THEMES_AND_WIDTHS, check_reach
-from page_calls import FILL, fill, go, opened, press, shows
+from page_calls import FILL, begun, ended, fill, go, has_button, opened, press, shows
 from studio_calls import TINY, StudioProcess
 
 from ancestral.cli.main import main
@@ -177,11 +177,11 @@ def test_what_is_stored_is_chosen_for_training_and_trains(chromium: Browser, stu
     page.wait("location.hash === '#/train?schedule=mine'")
     page.wait("[...document.querySelectorAll('select')].some((each) => each.value === 'mine')")
     (stored,) = studio.get("/api/schedules")
-    tree = json.loads((studio.folder / "schedules" / "mine.json").read_text())
+    tree = json.loads((studio.folder / "schedules" / "mine.json").read_text())["diffusion"]["schedule"]
     assert stored["schedule"] == tree and tree["name"] == "betas" and len(tree["betas"]) == 100
     levels = by_python(tree).log_snr(torch.arange(1, 101))
     assert levels[0] == pytest.approx(9, abs=1e-6) and levels[-1] == pytest.approx(-9, abs=1e-6)
-    settings = {**TINY, "training": {**TINY["training"], "steps": 2}}
+    settings = {**TINY, "training": {**TINY["training"], "steps": 2}, "diffusion": {"time": "log-snr"}}
     asked = {"name": "by-mine", "data": None, "preset": "digits", "settings": settings, "schedule": "mine"}
     assert studio.post("/api/runs", asked).status == 200
     studio.wait("by-mine", lambda card: card["state"] == "finished")
@@ -191,7 +191,25 @@ def test_what_is_stored_is_chosen_for_training_and_trains(chromium: Browser, stu
     page.wait("[...document.querySelectorAll('option')].some((each) => each.value === 'mine')")
     fill(page, Stored_before="mine")
     page.wait(f"{VALUES}.length > 2 && {VALUES}[0] === 9")
+    draws_on_it(page, studio)
     assert page.complaints == []
+
+
+def draws_on_it(page: Page, studio: StudioProcess) -> None:
+    """Of a run that was trained with another schedule: what is drawn goes down the levels of the one on the page."""
+    go(page, "#/schedule?run=by-mine&name=points&T=40&points=0:6,0.5:0,1:-7")
+    page.wait(SETTLED)
+    fill(page, Name="other")
+    page.wait(has_button("Draw on it"))
+    press(page, "Draw on it")
+    page.wait("location.hash === '#/draw?run=by-mine&schedule=other'")
+    page.wait(shows("--schedule"))
+    job = begun(page, "Draw")
+    levels = [step["log_snr"] for step in ended(page, studio, job)["frames"]["steps"]]
+    assert levels[0] == pytest.approx(-7, abs=1e-6) and levels[1] == pytest.approx(0, abs=0.4)
+    go(page, "#/schedule?run=tiny")
+    page.wait(shows("tiny cannot be drawn on it: its network is told the number of the step"))
+    assert not page.evaluate(has_button("Draw on it"))
 
 
 @pytest.mark.parametrize(("scheme", "width"), THEMES_AND_WIDTHS)

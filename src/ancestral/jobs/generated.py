@@ -24,6 +24,7 @@ from ancestral.jobs.events import (
     ProgressEvent,
     ResultEvent,
 )
+from ancestral.networks.weights import tensors_hash
 from ancestral.outputs import ARRAYS, FILM, GENERATED, Output
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.calling import as_pillow, attributes_in, cut_in_words
@@ -91,7 +92,8 @@ class ImageFacts(NamedTuple):
 
     def of_all(self) -> dict[str, str]:
         """What the PNG file of all of them says."""
-        every = [("", self), *([("then_", self.then)] if self.then else [])]
+        every: list[tuple[str, ImageFacts | FutureFacts]] = [("", self)]
+        every += [("then_", self.then)] if self.then else []
         which = {f"{name}seed": f"{each.seeds[0]} to {each.seeds[-1]}" for name, each in every if each.seeds}
         named = [(name, each.classes) for name, each in every if each.classes]
         classes = {f"{name}class": ", ".join(map(as_asked, _period(each))) for name, each in named}
@@ -327,6 +329,11 @@ def how_generated(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, s
     if settings.guidance_by == "classifier" and pipeline.classify is not None:
         said["classifier"] = pipeline.classify.digest
     return {**said, "weights": pipeline.weights_hash(), "software": f"ancestral {version('ancestral')}"}
+
+
+def schedule_hash(pipeline: Pipeline) -> str:
+    """Names the noise schedule, by 16 hexadecimal digits; in float32, since machines round formulas differently."""
+    return tensors_hash({"alpha_bar": pipeline.diffusion.schedule.alpha_bar.float()})
 
 
 def _period(names: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ancestral.tensors import Pixels
 
 NETWORKS = ("weights", "weaker", "classifier")  # what a file says of the networks: a digest of each that took part
+DIGESTS = (*NETWORKS, "schedule")  # and of a noise schedule that is not the run's own
 
 
 class ImageRecipe(NamedTuple):
@@ -35,12 +36,13 @@ class ImageRecipe(NamedTuple):
         """That the networks at hand, of which `facts` tell, generated the file, and that it names no class too many."""
         if self.classes not in class_names and self.classes.count(",") >= len(self.seeds):
             raise InputError(f"expected a class for each of {len(self.seeds)} images in {self.file}, got more")
-        for name in NETWORKS:
+        for name in DIGESTS:
             before, now = self.networks.get(name, "none"), facts.get(name, "none")
             if before != now:
+                remedy = "the run that it came from" if name in NETWORKS else "its file by --schedule"
                 raise InputError(
-                    f"expected the {name} {before} that generated {self.file}, got {now}; name the run that it came "
-                    "from, or give its --seed without --from"
+                    f"expected the {name} {before} that generated {self.file}, got {now}; name {remedy}, or give its "
+                    "--seed without --from"
                 )
 
 
@@ -58,7 +60,7 @@ def recipe(file: Path) -> ImageRecipe:
     settings |= {name: text.split() for name, text in settings.items() if accepts(fields[name].annotation, tuple)}
     if settings.get("variance") == "learned":  # of the run's own, which no setting names
         del settings["variance"]
-    networks = {name: said[name] for name in NETWORKS if name in said}
+    networks = {name: said[name] for name in DIGESTS if name in said}
     prompts, seeds = Prompts.read(said, str(file)), _seeds(said["seed"], file)
     asked, branch = (said["class"], said.get("attributes")), _branch(said, file)
     return ImageRecipe(file, seeds, *asked, settings, networks, prompts, branch)

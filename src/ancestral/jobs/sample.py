@@ -10,10 +10,10 @@ from ancestral.jobs.branch import BranchSettings
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ResultEvent
 from ancestral.jobs.guides import prepared
 from ancestral.jobs.repeating import ImageRecipe, compared, recipe
-from ancestral.jobs.settings import PictureSettings, Typed, folder_typed, seeds_from
+from ancestral.jobs.settings import Changes, PictureSettings, Typed, folder_typed, seeds_from
 from ancestral.machine import loading
 from ancestral.outputs import claim, file_named
-from ancestral.settings import NumImages, Seed
+from ancestral.settings import NumImages, Seed, read_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +35,8 @@ class SampleSettings(PictureSettings, BranchSettings):
     """names or numbers with commas between, all, or none; =none is a class that is called none"""
     attributes: Annotated[str | None, Typed("LIST")] = None
     """numbers by name, age=0.3,smiling=1, of all images; what is left out is not told"""
+    schedule: Annotated[Path | None, Typed("FILE", usual="its own")] = None
+    """noise schedule, diffusion.schedule of a settings file, for a network that is told the log-SNR"""
     from_file: Annotated[Path | None, Typed("FILE", option="from")] = None
     """generate again what this PNG file shows, by what it says of itself; settings that are given count instead"""
     out: Annotated[Path | None, Typed("DIR", usual=FOLDERS, read=folder_typed)] = None
@@ -57,6 +59,15 @@ class SampleSettings(PictureSettings, BranchSettings):
         return recipe(self.from_file)
 
 
+def schedule_in(file: Path) -> Changes:
+    """The settings of the noise schedule in a settings file."""
+    found = read_settings(file).get("diffusion", {})
+    if not isinstance(found, dict) or not isinstance(found.get("schedule"), dict):
+        raise InputError(f"expected diffusion.schedule in {file}, got none; `ancestral studio` exports such a file")
+    schedule: Changes = found["schedule"]
+    return schedule
+
+
 def sample(asked: SampleSettings, load: "Load | None" = None, show: bool = False) -> Generator[Event, None, None]:
     """Generates images; several processes share the work, and the main one writes the files. `load` is called in place
     of `Pipeline.load`; `show`: frames are among the events."""
@@ -71,6 +82,7 @@ def sample(asked: SampleSettings, load: "Load | None" = None, show: bool = False
     prompts.of_each(len(seeds))
     asked.check_film()
     asked.check_branch()
+    schedule = {} if asked.schedule is None else schedule_in(asked.schedule)
     with loading():
         from ancestral.jobs import generated
         from ancestral.jobs.running import allow, check_asked, together
@@ -84,9 +96,13 @@ def sample(asked: SampleSettings, load: "Load | None" = None, show: bool = False
     with together(asked.device) as (device, processes, notes):
         yield from notes
         pipeline = (load or Pipeline.load)(asked.run, device, asked.compute, asked.null_class)
+        if asked.schedule is not None:
+            pipeline = pipeline.with_schedule(schedule, str(asked.schedule))
         pipeline = pipeline.with_processes(processes)
         pipeline, settings = prepared(pipeline, asked, changes, asked.run)
         how = generated.how_generated(pipeline, settings)
+        if asked.schedule is not None:
+            how["schedule"] = generated.schedule_hash(pipeline)
         if again:
             again.check(how, pipeline.class_names)
         fullest = folder if asked.arrays is None else asked.arrays.parent  # of the largest file

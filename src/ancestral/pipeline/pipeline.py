@@ -178,7 +178,7 @@ class Pipeline:
 
     def with_num_timesteps(self, num_timesteps: int) -> "Pipeline":
         """The same network, process and ends with another T."""
-        if self.config.diffusion.time in ("index", "thousandths") or self.config.diffusion.schedule.name == "betas":
+        if not self.config.diffusion.tells_noise or self.config.diffusion.schedule.name == "betas":
             raise InputError(
                 f"expected T = {self.diffusion.num_timesteps}, got {num_timesteps}: only a network that is told the "
                 "noise itself (diffusion.time log-snr or flow) knows other timesteps than its own"
@@ -186,6 +186,18 @@ class Pipeline:
         changes = {"diffusion": {"schedule": {"num_timesteps": num_timesteps}}}
         config = merged(self.config, changes, f"T = {num_timesteps}")
         return replace(self.with_network(self.network), config=config, diffusion=build_diffusion(config.diffusion))
+
+    def with_schedule(self, schedule: dict[str, Any], where: str) -> "Pipeline":
+        """The same network under another noise schedule, by its settings, which `where` says; what guides it and what
+        was measured under its own is left."""
+        if not self.config.diffusion.tells_noise:
+            raise InputError(
+                f"expected a network that is told the noise itself (diffusion.time log-snr or flow) with {where}, got "
+                f"one that is told the {self.config.diffusion.time}; leave it out"
+            )
+        diffusion = merged(self.config.diffusion, {"schedule": schedule}, where)
+        config = self.config.model_copy(update={"diffusion": diffusion})
+        return replace(self.with_network(self.network), config=config, diffusion=build_diffusion(diffusion))
 
     def to(self, device: torch.device | str) -> "Pipeline":
         """The same pipeline on another device, with weights of its own there, and so the networks that it is guided

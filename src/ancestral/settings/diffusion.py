@@ -126,6 +126,11 @@ class DiffusionSettings(Settings):
     names the times between. flow: 1000 tau, beside x_t on the straight path, as networks of flow matching are
     elsewhere. sit: as SiT's are."""
 
+    @property
+    def tells_noise(self) -> bool:
+        """Whether the network is told the noise itself, and so knows it under any schedule."""
+        return self.time not in ("index", "thousandths")
+
     @model_validator(mode="after")
     def _something_to_predict_from(self) -> DiffusionSettings:
         if self.schedule.ends_without_signal and self.prediction == "eps":

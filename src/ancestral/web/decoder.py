@@ -31,7 +31,7 @@ def recipe_of(file: Path) -> dict[str, Any] | None:
         said = recipe(file)
     except InputError:
         return None
-    if said.branch.branch is not None:  # which no form takes up
+    if said.branch.branch is not None or "schedule" in said.networks:  # which no form takes up
         return None
     return {
         "settings": said.settings,

@@ -21,6 +21,7 @@ from ancestral.models import models
 from ancestral.names import meant
 from ancestral.settings import SamplingSettings, Settings, parse, sampling_with
 from ancestral.web.library import Library
+from ancestral.web.new_runs import Schedules
 from ancestral.web.uploads import Uploads
 
 FILE_NAME = re.compile("[a-z0-9-]{1,40}[.][a-z0-9]{1,5}")
@@ -103,6 +104,8 @@ class AskedJob(Settings):
             return value
         if name in UPLOADED:
             return [uploads.file(str(each)) for each in value] if isinstance(value, list) else uploads.file(str(value))
+        if name == "schedule":
+            return Schedules(library.folder).file(str(value)).resolve()
         if name == "weaker":
             return library.run(str(value)).resolve()
         if name in WRITTEN and FILE_NAME.fullmatch(str(value)):

@@ -1,13 +1,15 @@
 """What the page asks to be trained, as the settings of the job `train`; no request names a place on the disk."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from ancestral.errors import InputError
-from ancestral.files import read_json, write_whole
+from ancestral.files import write_whole
 from ancestral.folders import kind_of
+from ancestral.jobs.sample import schedule_in
 from ancestral.jobs.target import TrainSettings
 from ancestral.names import meant
 from ancestral.presets import PRESETS
@@ -100,7 +102,8 @@ class Schedules:
     def write(self, stored: StoredSchedule) -> None:
         """Keeps a schedule, in place of one of its name."""
         checked = parse(DiffusionSettings, {"schedule": stored.schedule, "prediction": "v"}, "schedule").schedule
-        write_whole(self.folder / f"{stored.name}.json", checked.model_dump_json(indent=2) + "\n")
+        settings = {"diffusion": {"schedule": checked.model_dump(mode="json")}}
+        write_whole(self.folder / f"{stored.name}.json", json.dumps(settings, indent=2) + "\n")
 
     def list(self) -> list[dict[str, Any]]:
         """All of them, by name."""
@@ -109,10 +112,14 @@ class Schedules:
 
     def read(self, name: str) -> dict[str, Any]:
         """The settings of one."""
+        return schedule_in(self.file(name))
+
+    def file(self, name: str) -> Path:
+        """Where one is kept."""
         path = self.folder / f"{name}.json"
         if not (self.folder.is_dir() and path.name in {each.name for each in self.folder.iterdir()}):
             raise UnknownId(name)
-        return read_json(path)
+        return path
 
 
 def laid(settings: dict[str, Any], branch: str, changes: dict[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def diffusion_of(config: Config) -> dict[str, Any]:
     return {
         "num_timesteps": diffusion.schedule.num_timesteps,
         "prediction": diffusion.prediction,
+        "tells_noise": diffusion.tells_noise,
         "schedule": diffusion.schedule.model_dump(mode="json"),
         "sampling": config.sampling.model_dump(mode="json"),
     }

@@ -12,7 +12,7 @@ import { hasEnded, startJob, stopJob } from "./job.js";
 import { JobFilm } from "./job_film.js";
 import { address } from "./route.js";
 import { viewOfRun } from "./run_view.js";
-import { SAMPLING, asParams, samplingFields, samplingOf, tellingFields, tellingOf } from "./sampling_fields.js";
+import { SAMPLING, asParams, samplingFields, scheduleField, samplingOf, tellingFields, tellingOf } from "./sampling_fields.js";
 import { state } from "./store.js";
 
 /** @typedef {import("./route.js").Params} Params */
@@ -42,7 +42,7 @@ export const view = {
  */
 function settingsOf(asked, details, before) {
   const shared = { num_images: Number(asked.images || IMAGES), seed: asked.seed || "0", each: true };
-  return { ...shared, ...(asked.numbers ? { arrays: NUMBERS } : {}), ...tellingOf(asked, details), sampling: samplingOf(asked, before) };
+  return { ...shared, ...(asked.numbers ? { arrays: NUMBERS } : {}), ...(asked.schedule ? { schedule: asked.schedule } : {}), ...tellingOf(asked, details), sampling: samplingOf(asked, before) };
 }
 
 /**
@@ -51,8 +51,9 @@ function settingsOf(asked, details, before) {
  * @param {Record<string, any>} settings
  * @returns {Params}
  */
-function askedOf(run, { seed: from, num_images: images, classes, attributes, prompt, sampling }) {
+function askedOf(run, { seed: from, num_images: images, classes, attributes, prompt, sampling, schedule }) {
   const told = /** @type {Params} */ ({ run, seed: String(from ?? 0), images: String(images ?? IMAGES) });
+  if (schedule) told.schedule = schedule;
   if (classes) told.classes = classes;
   if (prompt?.length) told.prompt = prompt.join("\n");
   for (const each of (attributes ?? "").split(",").filter(Boolean)) {
@@ -82,12 +83,13 @@ function drawing({ root, go }, details, first) {
   const count = number("Images", IMAGES, { min: 1, max: MOST_IMAGES, step: 1, change: (to) => change("images", String(to)) });
   const sampling = samplingFields(details, change), other = samplingFields(details, change, OTHER);
   const compares = checkbox("Compare with other settings", false, { change: (to) => compare(to) });
+  const schedules = scheduleField(details, (to) => change("schedule", to));
   const numbers = checkbox("Keep every step as numbers, too", false, { change: (to) => change("numbers", to ? "1" : "") });
   const second = h("fieldset", { class: "form" }, h("legend", null, "The other settings, for the same seeds"), other.element);
   const start = h("button", { type: "submit", class: "main" }, "Draw"), stop = button("Stop", halt);
   const file = h("input", { type: "file", accept: "image/png", hidden: true, onchange: () => restore(file.files?.[0]) });
   const form = h("form", { class: "ask", "aria-label": "What to draw", onsubmit: draw },
-    telling.element, h("div", { class: "pair two" }, from.element, count.element), sampling.element, numbers.element, compares.element, second,
+    telling.element, h("div", { class: "pair two" }, from.element, count.element), sampling.element, schedules.element, numbers.element, compares.element, second,
     h("div", { class: "actions" }, start, button("Next seeds", next), stop),
     h("div", { class: "actions" }, button("Settings of a PNG", () => file.click()), file),
     h("p", { class: "soft" }, "A PNG that was drawn here may be dropped anywhere: its settings are taken up."), box.element,
@@ -170,7 +172,7 @@ function drawing({ root, go }, details, first) {
     if (!given) return;
     try {
       const { recipe } = await upload(given);
-      if (!recipe) throw new Error(`expected a PNG that says how it was generated, got ${given.name}; choose one that was saved here`);
+      if (!recipe) throw new Error(`expected a PNG that says how it was generated, by one chain and the run's own schedule, got ${given.name}; choose another`);
       const { settings: sampling, ...shared } = recipe, told = askedOf(run, { ...shared, sampling });
       fail("");
       ask({ ...told, job: asked.job ?? "" });
@@ -266,7 +268,7 @@ function drawing({ root, go }, details, first) {
   function update(/** @type {Params} */ params) {
     asked = params;
     last.set(run, params);
-    for (const part of [telling, sampling, other]) part.show(params);
+    for (const part of [telling, sampling, other, schedules]) part.show(params);
     if (from.value !== (params.seed || "0")) from.value = params.seed || "0";
     if (count.value !== Number(params.images || IMAGES)) count.value = Number(params.images || IMAGES);
     compares.value = Boolean(params.compare);

@@ -3,14 +3,15 @@
  * holds them; what is left out or empty is as the run says.
  */
 
-import { h } from "./elements.js";
+import { get } from "./api.js";
+import { fail, h } from "./elements.js";
 import { number, select, text } from "./fields.js";
 import { state } from "./store.js";
 
 /** @typedef {import("./route.js").Params} Params */
 /** @typedef {{element: HTMLElement, show: (params: Params) => void}} Part of a form: fields, and what fills them in */
 /**
- * @typedef {{id: string, name: string, classes: string[], attributes: string[], reads_text: boolean, shape: [number, number, number],
+ * @typedef {{id: string, name: string, classes: string[], attributes: string[], reads_text: boolean, tells_noise: boolean, shape: [number, number, number],
  *   num_timesteps: number, sampling: Record<string, any>}} Details what GET /api/runs/{id} says, as far as it counts here
  */
 /** @typedef {(name: string, value: string) => void} Change */
@@ -101,6 +102,35 @@ export function samplingFields(details, change, before = "") {
   const element = h("div", { class: "form" }, pair(sampler, steps), pair(grid, eta));
   if (canGuide) element.append(guidance.element, pair(guidance_from, guidance_to), pair(guidance_rescale, negative));
   return { element, show };
+}
+
+/**
+ * The noise schedule, out of those that were stored, of a network that is told the log-SNR.
+ *
+ * @param {Details} details
+ * @param {(value: string) => void} change
+ * @returns {Part}
+ */
+export function scheduleField(details, change) {
+  const own = { value: "", label: "the run's own" };
+  const { element, offer, ...field } = select("Noise schedule", [own], "", { change });
+  let asked = "", names = /** @type {string[]} */ ([]);
+  const show = () => {
+    offer([own, ...new Set([...names, ...(asked ? [asked] : [])])]);
+    /** @type {HTMLSelectElement} */ (field.input).value = asked;
+  };
+  element.hidden = !details.tells_noise;
+  if (details.tells_noise) get("/api/schedules").then((stored) => {
+    names = stored.map((/** @type {{id: string}} */ { id }) => id);
+    show();
+  }, fail);
+  return {
+    element,
+    show(params) {
+      asked = params.schedule ?? "";
+      show();
+    },
+  };
 }
 
 /**

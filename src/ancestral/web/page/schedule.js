@@ -4,7 +4,7 @@ import { get, post, save } from "./api.js";
 import { lineChart } from "./charts.js";
 import { commandBox } from "./command.js";
 import { HIGHEST, LOWEST, curveEditor } from "./curve_editor.js";
-import { button, fail, h, say } from "./elements.js";
+import { button, fail, h, on, say } from "./elements.js";
 import { checkbox, number, select, text } from "./fields.js";
 import { forwardFilm } from "./forward_film.js";
 import { noiseOf, ownImage } from "./own_image.js";
@@ -88,6 +88,9 @@ function designer({ root, go }, params, details) {
   const known = select("Stored before", [{ value: "", label: "choose one" }], "", {
     change: (id) => id && open(stored.get(id)),
   });
+  const whyNot = cannotDraw(details),
+    drawOn = h("button", { type: "button", disabled: Boolean(whyNot), "aria-describedby": whyNot && "why-not" }, "Draw on it");
+  on(drawOn, "click", () => drawWith().catch(fail));
   const editor = curveEditor(draw),
     film = forwardFilm(),
     box = commandBox(),
@@ -141,8 +144,10 @@ function designer({ root, go }, params, details) {
           { class: "actions" },
           button("Store it", store),
           button("Train with it", train, { class: "main" }),
+          drawOn,
           button("Export JSON", exported),
         ),
+        whyNot && h("p", { id: "why-not", class: "soft" }, whyNot),
         known.element,
         box.element,
       ),
@@ -380,6 +385,10 @@ function designer({ root, go }, params, details) {
     go("train", { schedule: await keep() });
   }
 
+  async function drawWith() {
+    go("draw", { run: details.id, schedule: await keep() });
+  }
+
   function exported() {
     const content = JSON.stringify({ diffusion: { schedule: asBetas(table) } }, null, 2);
     save(new Blob([content], { type: "application/json" }), `${fields.stored.value}.json`);
@@ -418,6 +427,16 @@ function designer({ root, go }, params, details) {
       for (const each of [editor, signal, noise, image]) each.close();
     },
   };
+}
+
+/**
+ * Why images cannot be generated along another schedule; "": they can.
+ * @param {any} details
+ */
+function cannotDraw(details) {
+  if (!details?.usable) return "To draw on it, choose a run that generates images.";
+  if (details.tells_noise) return "";
+  return `${details.name} cannot be drawn on it: its network is told the number of the step, not the log-SNR, and knows its own schedule alone.`;
 }
 
 /**

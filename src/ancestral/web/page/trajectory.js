@@ -86,7 +86,7 @@ function trajectory({ root, go }, details, first) {
     const [i, j] = cursor(), at = `column ${i + 1}, row ${j + 1}`;
     pixel.textContent = `${at}: xₜ ${valuesAt(wall.position, "x_t").join(", ")}, x₀ estimate ${valuesAt(wall.position, "x_0").join(", ")} of 255`;
     branch.show(film.job, step.number, future?.job ?? null);
-    tour.hidden = film.job?.kind !== "sample";
+    tour.hidden = film.job?.kind !== "sample" || Boolean(film.job.settings?.schedule); // which the tour does not take up
     tour.href = address("tour", { run: details.id, job: film.id, image: String(wall.chosen), step: String(wall.position), x: String(i), y: String(j) });
   }
 
