@@ -540,6 +540,17 @@ def test_what_cannot_be_done_is_one_line(
     assert "\n" not in error
 
 
+def test_step_counts_that_nobody_set_are_those_that_the_model_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"diffusion": {"schedule": {"num_timesteps": 20}}, "sampling": {"steps": 5}}
+    untrained(changes=changes).save(tmp_path / "run")
+    share = ["share", str(tmp_path / "run"), "--samplers", "ddim", "--out", str(tmp_path / "a.html")]
+    assert main(share) == 0
+    assert main([*share, "--step-counts", "5", "10", "20", "50"]) == 2
+    assert "expected --step-counts of at most 20" in capsys.readouterr().err
+
+
 def test_a_page_is_replaced_and_another_file_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     untrained(classes=CLASSES).save(tmp_path / "run")

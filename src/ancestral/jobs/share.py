@@ -82,7 +82,7 @@ def share(asked: ShareSettings) -> Generator[Event, None, None]:
         raise InputError(f"expected no --prompt, got {asked.prompt[0]!r}: this network reads no texts; leave it out")
     place = asked.out or (asked.run if (asked.run / "pipeline").is_dir() else Path()) / "share.html"
     claim([Output(place, SHARED)], asked.overwrite)
-    if asked.step_counts != STEP_COUNTS and (most := max(asked.step_counts)) > num_timesteps:
+    if "step_counts" in asked.model_fields_set and (most := max(asked.step_counts)) > num_timesteps:
         raise InputError(f"expected --step-counts of at most {num_timesteps}, the model's timesteps, got {most}")
     offered = [each for each in _offered(asked, pipeline.config.sampling, usual) if each.steps <= num_timesteps]
     name = asked.name or asked.run.resolve().name

@@ -15,6 +15,7 @@ import { state } from "./store.js";
 /** @typedef {{element: HTMLElement, close: () => void}} Shown */
 
 const OFFERED = ["ddim", "ancestral", "dpm++2m", "dpm++2m-sde", "heun", "unipc-2"]; // samplers of a page
+const STEPS = "5 10 20 50"; // what `ancestral share` leaves to the model, which may have fewer timesteps
 const BITS = ["32", "16", "8"]; // of a weight
 const ENGINE = 110e3, STEP = 220, GRAPH = 60e3; // bytes, at most: a page without its model, a step of a plan, a graph without weights
 
@@ -45,7 +46,7 @@ function page(details) {
   const name = text("Title", "", { optional: true, placeholder: details.name }), bits = select("Bits of a weight", BITS, "16", { help: "8 halves the file; 32 are the numbers of the run" });
   const words = text("Words beneath it", "", { rows: 2, optional: true, help: "what the page says of the model, at most 500 letters" });
   const samplers = several("Samplers", state.samplers, OFFERED, "beside the one that is the run's own");
-  const counts = text("Steps", "5 10 20 50", { help: "by how many each sampler generates" });
+  const counts = text("Steps", STEPS, { help: "by how many each sampler generates" });
   const images = numberField("Images at first", null, { min: 1, max: 64, step: 1, optional: true, help: "as many as take seconds" });
   const prompts = text("Prompts at first", "", { rows: 2, optional: true, help: "a line each" });
   const steps = () => counts.value.split(/[\s,]+/).filter(Boolean).map(Number);
@@ -67,7 +68,7 @@ function page(details) {
     fields: [name, words, bits, samplers, counts, images, ...(details.reads_text ? [prompts] : [])],
     settings: () => ({
       ...(name.value ? { name: name.value } : {}), words: words.value, weights: Number(bits.value), samplers: samplers.value,
-      step_counts: steps(), num_images: images.value, prompt: prompts.value.split("\n").filter(Boolean),
+      ...(counts.value === STEPS ? {} : { step_counts: steps() }), num_images: images.value, prompt: prompts.value.split("\n").filter(Boolean),
     }),
     after: "Save it and open it from where you saved it, or send it.",
   });
