@@ -150,17 +150,14 @@ def _at_most(most: int, name: str, value: int) -> None:
 
 def without_uploads(asked: Settings) -> Settings:
     """The same settings with names that say what each file is, in place of where the studio keeps what was sent."""
-    names: dict[str, Any] = {}
-    for name in asked.model_fields_set.intersection(UPLOADED):
-        value = getattr(asked, name)
-        if not names_files(type(asked).model_fields[name].annotation):  # a number of images
-            continue
-        several = isinstance(value, tuple) and len(value) > 1
+
+    def named(name: str, value: Any) -> Any:
         if isinstance(value, tuple):
-            names[name] = tuple(Path(f"image-{i}.png" if several else "image.png") for i in range(1, len(value) + 1))
-        elif value is not None:
-            names[name] = Path(f"{name}.png")
-    return asked.model_copy(update=names)
+            return tuple(Path(f"image-{i}.png" if value[1:] else "image.png") for i, _ in enumerate(value, 1))
+        return Path(f"{name}.png") if isinstance(value, Path) else value  # a number of images
+
+    uploaded = asked.model_fields_set.intersection(UPLOADED)
+    return asked.model_copy(update={name: named(name, getattr(asked, name)) for name in uploaded})
 
 
 def seen_from_here(asked: Settings) -> Settings:
