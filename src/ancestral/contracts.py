@@ -42,26 +42,30 @@ TYPES = {
 
 
 def described(faults: Sequence[ErrorDetails], known: Iterable[str]) -> str:
-    """The first fault of a validation in one line: dotted name, one of `known`, contract, value, nearest name."""
+    """The first fault of a validation in one line: dotted name, contract, value, nearest name."""
+    return ": ".join(filter(None, first_fault(faults, known)))
+
+
+def first_fault(faults: Sequence[ErrorDetails], known: Iterable[str]) -> tuple[str, str]:
+    """The dotted name, one of `known`, of the setting that is wrong, "" where it is none alone, and what is wrong."""
     names = [*known]
     chosen, faults = [str(part) for part in faults[0]["loc"]], [_of_setting(fault, names) for fault in faults]
     fault = faults[0]
     name = dotted(fault["loc"], names)
     if fault["type"] == "extra_forbidden" and name in names and len(chosen) > 2:  # branch, choice, setting of another
         branch, choice, field = chosen[-3:]
-        return f"{name.rpartition('.')[0]}: expected no {field} with the {branch} {choice}, which does not use it"
+        return name.rpartition(".")[0], f"expected no {field} with the {branch} {choice}, which does not use it"
     if fault["type"] == "extra_forbidden":
-        return f"unknown setting {name}{answer(name, names)}"
+        return "", f"unknown setting {name}{answer(name, names)}"
     if fault["type"] == "value_error":
-        message = str(fault["ctx"]["error"])
-        return f"{name}: {message}" if name else message
+        return name, str(fault["ctx"]["error"])
     same = _ways([other for other in faults if dotted(other["loc"], names) == name], len(name.split(".")))
     expected, given = " or ".join(dict.fromkeys(map(_expected, same))), same[0]["input"]
     shown = "none" if given is None else repr(given)
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
     near = meant(given, _choices(same[0])) if same[0]["type"] == "literal_error" and isinstance(given, str) else ""
     remedy = f"; {near}" if near.startswith("did") else ""
-    return f"{name or 'settings'}: expected {expected}, got {shown}{remedy}"
+    return name or "settings", f"expected {expected}, got {shown}{remedy}"
 
 
 def _of_setting(fault: ErrorDetails, names: Sequence[str]) -> ErrorDetails:

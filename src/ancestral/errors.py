@@ -30,6 +30,15 @@ class InputError(AncestralError, ValueError):
     exit_code = 2
 
 
+class SettingError(InputError):
+    """A setting that cannot be as it was said, at a place such as a file; `setting`: its dotted name, empty where the
+    fault is of no single one; `contract`: what was expected and what was got."""
+
+    def __init__(self, where: str, setting: str, contract: str) -> None:
+        super().__init__(f"{where}: {setting}: {contract}" if setting else f"{where}: {contract}")
+        self.setting, self.contract = setting, contract
+
+
 class Diverged(AncestralError):
     """Training met non-finite losses or gradients too often to go on; the last good state is kept."""
 

@@ -50,7 +50,7 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of six steps on digits, by class, with two grids."""
+    """A run of six steps on digits, by class, with three grids."""
     run = tmp_path_factory.mktemp("tiny") / "tiny"
     often = {"steps": 6, "log_every_steps": 1, "sample_every_steps": 3, "checkpoint_every_steps": 3}
     settings = {**TINY, "training": {**TINY["training"], **often}}

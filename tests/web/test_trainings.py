@@ -16,8 +16,10 @@ from studio_calls import LONG, SECONDS, TINY, StudioProcess, opened_studio
 from ancestral.jobs.target import TrainSettings
 from ancestral.jobs.train import train
 from ancestral.jobs.words import words
+from ancestral.settings import CodecConfig, KLSettings
 from ancestral.web.library import Found
 from ancestral.web.new_runs import Continued
+from ancestral.web.trainings import Trainings
 
 
 def settings_for(steps: int) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def test_a_training_that_was_stopped_and_goes_on_is_the_same_to_the_bit(folder: 
         tensors = [file.name for file in (whole / name).glob("*.safetensors")]
         assert len(tensors) >= 3
         assert all((folder / "a" / name / file).read_bytes() == (whole / name / file).read_bytes() for file in tensors)
-        assert studio.get("/api/runs/a")["grids"] == [100]
+        assert studio.get("/api/runs/a")["grids"] == [6, 12, 25, 50, 100]
         picture = studio.ask("GET", "/api/runs/a/grids/100.png", headers=studio.own_headers())
         assert picture.headers["content-type"] == "image/png" and picture.body.startswith(b"\x89PNG")
 
@@ -116,6 +118,33 @@ def test_a_larger_budget_lets_the_learning_rate_rise_again(tiny: Path) -> None:
     job = Continued.model_validate({"budget": {"steps": 500}}).job(Found("tiny", tiny, "run", "tiny"))
     assert words(job) == [str(tiny), "--training.steps", "500", "--training.lr_schedule", "cosine"]
     assert job.plan.config.training.steps == 500 and job.plan.out == tiny
+
+
+def test_an_autoencoder_goes_on_as_any_run(studio: StudioProcess) -> None:
+    run = studio.folder / "through"
+    config = CodecConfig(codec=KLSettings(widths=(8, 8), channels=2, layers=1, norm_groups=4, perceptual=0))
+    budget = config.training.model_copy(update={"minutes": None, "steps": 1, "batch_size": 8})
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "codec.json").write_text(config.model_copy(update={"training": budget}).model_dump_json())
+    studio.wait("through", lambda card: bool(card["kind"] == "autoencoder"))
+    answer = studio.post("/api/runs/through/continue", {"budget": {"steps": 2}})
+    more = "--training.steps 2 --training.lr_schedule constant"
+    assert answer.status == 200 and answer.value["command"] == f"ancestral train-codec {run} {more}"
+    assert studio.wait("through", lambda card: card["state"] == "finished")["steps"] == 2
+
+
+def test_what_was_said_stays_where_a_training_is_refused(tmp_path: Path) -> None:
+    """A fault is that of the last one alone."""
+    trainings = Trainings(tmp_path)
+    for asked in ("--version", "paint"):
+        trainings.start("a", [asked])
+        until(lambda: trainings.process("a") is None)
+    first, version, second, *_, refused = trainings.said("a")
+    assert [first, second] == ["$ ancestral --version", "$ ancestral paint"] and version.startswith("ancestral ")
+    assert refused == f"ancestral: error: {trainings.fault('a')}" and "paint" in refused
+    trainings.start("a", ["--version"])
+    until(lambda: trainings.process("a") is None)
+    assert trainings.fault("a") == "" and refused in trainings.said("a")
 
 
 def test_a_training_that_fails_says_why(studio: StudioProcess) -> None:

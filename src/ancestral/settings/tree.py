@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from ancestral.contracts import described
-from ancestral.errors import InputError
+from ancestral.contracts import first_fault
+from ancestral.errors import InputError, SettingError
 from ancestral.files import read_json, read_toml
 from ancestral.names import SAME, spelled
 from ancestral.settings.base import NumImages, S, Seed, Settings, Threads, choices, field_names
@@ -127,7 +127,7 @@ def parse(kind: type[S], values: Any, where: str) -> S:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{where}: {described(error.errors(), field_names(kind))}") from None
+        raise SettingError(where, *first_fault(error.errors(), field_names(kind))) from None
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from ancestral.errors import CannotWrite, InputError
+from ancestral.errors import CannotWrite, InputError, SettingError
 from ancestral.web.event_ring import EventRing
 from ancestral.web.event_stream import EventStream
 from ancestral.web.guard import Guard
@@ -124,8 +124,9 @@ async def unknown(request: Request, fault: Exception) -> Response:
 
 
 async def faulty(request: Request, fault: Exception) -> Response:
-    """What is wrong with a request, in one line."""
-    return answer({"error": str(fault)}, 507 if isinstance(fault, CannotWrite) else 422)
+    """What is wrong with a request, in one line; of a setting also its name and what it has to be."""
+    told = {"setting": fault.setting, "contract": fault.contract} if isinstance(fault, SettingError) else {}
+    return answer({"error": str(fault), **told}, 507 if isinstance(fault, CannotWrite) else 422)
 
 
 async def failed(request: Request, fault: Exception) -> Response:

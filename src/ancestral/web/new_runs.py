@@ -1,14 +1,16 @@
 """What the page asks to be trained, as the settings of the job `train`; no request names a place on the disk."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ancestral.errors import InputError
 from ancestral.files import write_whole
 from ancestral.folders import kind_of
+from ancestral.jobs.codec_target import TrainCodecSettings
 from ancestral.jobs.sample import schedule_in
 from ancestral.jobs.target import TrainSettings
 from ancestral.names import meant
@@ -18,8 +20,18 @@ from ancestral.settings.data import DATA_SETS
 from ancestral.web.library import Found, Library, UnknownId
 from ancestral.web.summaries import settings_file, summary
 
-Name = Annotated[str, Field(pattern="^[a-z0-9-]{1,64}$")]
 SCHEDULES = "schedules"  # in the studio's folder
+VERBS = {"run": "train", "autoencoder": "train-codec"}
+"""What trains each kind of run."""
+
+
+def _plain(name: str) -> str:
+    if not re.fullmatch("[a-z0-9-]{1,64}", name):
+        raise ValueError(f"expected 1 to 64 of the letters a to z, digits and hyphens, got {name!r}; choose another")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain)]
 
 
 class NewRun(Settings):
@@ -69,9 +81,8 @@ class Continued(Settings):
     """A run is to go on, with the budget that it has or another."""
 
     budget: Budget | None = None
-    yes: bool = False
 
-    def job(self, found: Found) -> TrainSettings:
+    def job(self, found: Found) -> TrainSettings | TrainCodecSettings:
         """The settings of the job. The rate of learning may rise again where it fell over the smaller budget."""
         settings: dict[str, Any] = {}
         limits = self.budget.model_dump(exclude_none=True) if self.budget else {}
@@ -83,7 +94,8 @@ class Continued(Settings):
                     raise InputError(f"expected more than the {done:,.6g} {name} that are done, {got}")
             before = read_settings(settings_file(found)).get("training", {})
             settings = {"training": {**limits, "lr_schedule": before.get("lr_schedule", "constant")}}
-        return TrainSettings(target=str(found.path), settings=settings, yes=self.yes)
+        kind = TrainCodecSettings if found.kind == "autoencoder" else TrainSettings
+        return kind(target=str(found.path), settings=settings)
 
 
 class StoredSchedule(Settings):

@@ -13,6 +13,7 @@ from ancestral.errors import InputError
 from ancestral.evaluation.settings import SAMPLERS
 from ancestral.files import json_object
 from ancestral.folders import kind_of
+from ancestral.jobs.codec_target import TrainCodecSettings
 from ancestral.jobs.target import TrainSettings
 from ancestral.jobs.words import command, words
 from ancestral.presets import PRESETS
@@ -22,7 +23,7 @@ from ancestral.web import log_tail
 from ancestral.web.event_ring import EventRing
 from ancestral.web.job_queue import JobQueue
 from ancestral.web.library import Found, Library, UnknownId
-from ancestral.web.new_runs import Continued, NewRun, Schedules, StoredSchedule
+from ancestral.web.new_runs import VERBS, Continued, NewRun, Schedules, StoredSchedule
 from ancestral.web.summaries import NEAREST, NUMBERS, details, numbers_of, settings_file, summary
 from ancestral.web.trainings import Trainings
 from ancestral.web.watching import RunWatcher
@@ -85,11 +86,11 @@ class RunRoutes:
         )
 
     async def run(self, request: Request) -> Response:
+        said = self.trainings.said(request.path_params["id"])
         if (begun := self.watcher.begun.get(request.path_params["id"])) is not None:  # it has no folder yet
-            return answer(self.watcher.seen[begun.id].card)
+            return answer({**self.watcher.seen[begun.id].card, "said": said})
         found = self._found(request)
         card = self.watcher.seen[found.id].card if found.id in self.watcher.seen else {}
-        said = self.trainings.said(found.id)
         return answer({**await asyncio.to_thread(details, found), **card, "said": said})
 
     async def log(self, name: str, request: Request) -> Response:
@@ -141,8 +142,8 @@ class RunRoutes:
     async def go_on(self, request: Request) -> Response:
         """A run is trained on."""
         asked, found = await body_of(request, Continued), self._found(request)
-        if found.kind != "run":
-            raise InputError(f"expected a run, got {found.place}, which is none that is trained by this page")
+        if found.kind not in VERBS:
+            raise InputError(f"expected a run, got {found.place}, which is none that can be trained; train a new one")
         if self.watcher.seen[found.id].card["state"] == "training":
             raise InputError(f"expected a run that nobody trains, got {found.place}; stop it first, or wait")
         return await self._train(found, await asyncio.to_thread(asked.job, found))
@@ -163,10 +164,11 @@ class RunRoutes:
         self.schedules.write(asked)
         return answer({"id": asked.name})
 
-    async def _train(self, found: Found, job: TrainSettings) -> Response:
-        self.trainings.start(found.id, ["train", *words(job)])
+    async def _train(self, found: Found, job: TrainSettings | TrainCodecSettings) -> Response:
+        verb = VERBS[found.kind]
+        self.trainings.start(found.id, [verb, *words(job)])
         await self.watcher.begin(found)
-        return answer({"run": found.id, "command": command("train", job)})
+        return answer({"run": found.id, "command": command(verb, job)})
 
     def _found(self, request: Request) -> Found:
         return self.library.found(request.path_params["id"])

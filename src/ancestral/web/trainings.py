@@ -8,6 +8,7 @@ after it was killed, finds those that go on, and never signals a process that on
 import fcntl
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,7 +23,9 @@ from ancestral.files import open_regular, open_to_append, read_json
 PLACE = ".studio"  # in the studio's folder: a number and the output of each training
 MOST_OUTPUT = 2**14  # bytes, at the end of what a training has said
 MOST_LINES = 20
+BEGINNING = "$ ancestral "  # of the line before what a training has said
 ERROR = "ancestral: error: "
+ONCE_MORE = "once more to leave at once"  # the end of what it says when it is asked to stop
 PROGRESS = re.compile(r" *\d+%  step ")
 
 
@@ -36,14 +39,18 @@ class Trainings:
         self.looking = threading.Lock()  # to look whether a file is locked is to lock it for a moment
 
     def start(self, id: str, words: Sequence[str]) -> None:
-        """Runs `ancestral WORDS`, whose output goes to a file."""
+        """Runs `ancestral WORDS`, whose output goes to a file, after what the training before said at last: one that is
+        refused leaves that to be read."""
         self.place.mkdir(exist_ok=True)
-        self.output(id).unlink(missing_ok=True)
         with self.looking, open_to_append(self.output(id)) as output, open_to_append(self._number(id)) as number:
             try:
                 fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(f"expected a run that nobody trains, got {id}; wait for it or stop it") from None
+            lines = [*self.said(id), BEGINNING + shlex.join(words)]
+            output.truncate(0)
+            output.write("".join(f"{line}\n" for line in lines).encode())
+            output.flush()
             child = subprocess.Popen(
                 [sys.executable, "-m", "ancestral", *words],
                 stdin=subprocess.DEVNULL,
@@ -79,29 +86,40 @@ class Trainings:
             raise InputError(
                 f"expected a training that was begun on this page, got {id}, which none is; stop it where it was begun"
             )
-        if now or id not in self.asked_to_stop:
+        if now or not self.is_stopping(id):
             self.asked_to_stop.add(id)
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM if now else signal.SIGINT)
+
+    def is_stopping(self, id: str) -> bool:
+        """Whether a training was asked to save and stop, also by a studio before this one."""
+        return id in self.asked_to_stop or any(line.endswith(ONCE_MORE) for line in self._last_said(id))
 
     def fault(self, id: str, since: float = 0.0) -> str:
         """Why the last training of a run ended, where it said so after that time; empty where it did not."""
         with suppress(OSError):
             if self.output(id).stat().st_mtime >= since:
-                faults = [line.removeprefix(ERROR) for line in self.said(id) if line.startswith(ERROR)]
+                faults = [line.removeprefix(ERROR) for line in self._last_said(id) if line.startswith(ERROR)]
                 return faults[-1] if faults else ""
         return ""
 
     def said(self, id: str) -> list[str]:
-        """The last lines of the last training of a run, but for those that only say how far it is."""
+        """The last lines of the trainings of a run, each after its command, but for those that only say how far it
+        is."""
         with suppress(InputError, OSError), open_regular(self.output(id)) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_OUTPUT))
             lines = file.read().decode(errors="replace").splitlines()
             return [line for line in lines if not PROGRESS.match(line)][-MOST_LINES:]
         return []
 
+    def _last_said(self, id: str) -> list[str]:
+        """Those of the last training alone."""
+        said = self.said(id)
+        begun = [number for number, line in enumerate(said) if line.startswith(BEGINNING)]
+        return said[begun[-1] :] if begun else said
+
     def output(self, id: str) -> Path:
-        """The file of what a training has said."""
+        """The file of what trainings of a run have said."""
         return self.place / f"{id}.output"
 
     def _number(self, id: str) -> Path:

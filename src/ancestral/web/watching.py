@@ -95,9 +95,9 @@ class RunWatcher:
         """The card, with what is known of a training that the page began."""
         if found.kind not in ("run", "autoencoder"):
             return summary(found)
-        card = summary(found)
-        if self.trainings.process(found.id) is not None:
-            return {**card, "state": "training", "fault": ""}  # also before it holds the run's own lock
+        card = {**summary(found), "stopping": False}
+        if self.trainings.process(found.id) is not None:  # also before it holds the run's own lock
+            return {**card, "state": "training", "stopping": self.trainings.is_stopping(found.id), "fault": ""}
         fault = "" if card["state"] == "training" else self.trainings.fault(found.id, since=card["changed"])
         return {**card, "fault": card["fault"] or fault} if found.path.is_dir() else {**card, "fault": fault}
 

@@ -1,9 +1,9 @@
 /** Calls of the studio's server, with the key that the address held when the page was opened. */
 
 const KEY = "ancestral-token";
+export const UNKNOWN_KEY = "unknown-key"; // the event at a window whose key the studio does not know
 const WORDS = /** @type {Record<number, string>} */ ({
   0: "the studio does not answer; is `ancestral studio` still running?",
-  401: "the studio does not know this page; open the address that `ancestral studio` printed",
   403: "the studio refused this page; open the address that `ancestral studio` printed",
   404: "there is nothing of this name in the studio, or no longer; choose another",
   413: "that is too large for the studio, which takes images of up to 16 MB",
@@ -14,12 +14,24 @@ const WORDS = /** @type {Record<number, string>} */ ({
 export class ApiError extends Error {
   /**
    * @param {number} status
-   * @param {string} [message]
+   * @param {{error?: string, setting?: string, contract?: string}} [told] `setting`: which one is wrong, by its dotted
+   *   name; `contract`: what it has to be
    */
-  constructor(status, message) {
-    super(message || WORDS[status] || `the studio failed with status ${status}; its terminal says more`);
+  constructor(status, told = {}) {
+    const { error, setting, contract } = told;
+    const words = status === 401 ? unknownKey() : WORDS[status];
+    super(error || words || `the studio failed with status ${status}; its terminal says more`);
     this.status = status;
+    this.setting = setting ?? "";
+    this.contract = contract ?? this.message;
   }
+}
+
+/** Why the studio does not know a page that it served, and what to do. */
+function unknownKey() {
+  const held = "this page holds the key of an earlier start of the studio, and each start makes another";
+  const why = sessionStorage.getItem(KEY) ? held : "this address holds no key";
+  return `${why}; open the address that \`ancestral studio\` printed in its terminal, or paste it here`;
 }
 
 /**
@@ -118,6 +130,7 @@ export async function call(path, options = {}) {
   const answer = await fetch(path, { ...options, headers }).catch((fault) => {
     throw fault.name === "AbortError" ? fault : new ApiError(0);
   });
+  if (answer.status === 401) dispatchEvent(new Event(UNKNOWN_KEY));
   if (!answer.ok) throw new ApiError(answer.status, await reason(answer));
   return answer;
 }
@@ -130,12 +143,12 @@ async function answered(answer) {
 
 /**
  * @param {Response} answer
- * @returns {Promise<string>}
+ * @returns {Promise<{error?: string, setting?: string, contract?: string}>}
  */
 async function reason(answer) {
   try {
-    return (await answer.json()).error ?? "";
+    return await answer.json();
   } catch {
-    return "";
+    return {};
   }
 }

@@ -45,12 +45,12 @@ export function commandBox(title = "The same by the command line") {
 
 /**
  * Keeps a box at what a body would be by the command line. The server checks it without beginning anything: what is
- * wrong is shown in the box, and told to `fault` ("": nothing is), the answer to `answer`.
+ * wrong is shown in the box in place of the command, and told to `fault` ("": nothing is), the answer to `answer`.
  *
  * @param {CommandBox} box
  * @param {() => object | null} body as of POST /api/jobs; null: nothing to say yet
- * @param {{fault?: (words: string) => void, answer?: (answer: any) => void, path?: string}} [told] `path`: where else
- *   it is asked
+ * @param {{fault?: (words: string, fault: ApiError | null) => void, answer?: (answer: any) => void, path?: string}} [told]
+ *   `path`: where else it is asked
  * @returns {() => void} to be called whenever what is asked has changed
  */
 export function liveCommand(box, body, told = {}) {
@@ -62,7 +62,7 @@ export function liveCommand(box, body, told = {}) {
     timer = setTimeout(async () => {
       const asked = body();
       if (!asked) return box.show("");
-      let wrong = "";
+      let wrong = /** @type {ApiError | null} */ (null);
       try {
         const answer = await post(told.path ?? "/api/commands", asked);
         if (own !== number) return;
@@ -70,10 +70,11 @@ export function liveCommand(box, body, told = {}) {
         told.answer?.(answer);
       } catch (fault) {
         if (own !== number || !(fault instanceof ApiError)) return;
-        wrong = fault.message;
+        wrong = fault;
+        box.show("");
       }
-      box.fault(wrong);
-      told.fault?.(wrong);
+      box.fault(wrong?.message ?? "");
+      told.fault?.(wrong?.message ?? "", wrong);
     }, PATIENCE);
   };
 }

@@ -3,52 +3,120 @@
 import { button, fail, h } from "./elements.js";
 import { hasEnded, startJob, watch } from "./job.js";
 import { counted } from "./run_words.js";
+import { isSame } from "./settings.js";
 
 /** @typedef {import("./settings.js").Tree} Tree */
 
 const LISTED = 12; // classes and files that are named
 
+/** @typedef {{steps: number, minutes: number, visits: number, note: string, side: any}} Pace of training at a side */
+
 /**
  * @param {(suggestion: Map<string, any>) => void} take sets what is suggested, by names of settings
- * @returns {{element: HTMLElement, look: (data: string) => void, close: () => void}}
+ * @param {(suggestion: Map<string, any>) => void} told what is suggested, whenever that or what `missing` says changes
+ * @returns {{element: HTMLElement, look: (data: string) => void, missing: () => string,
+ *   showPace: (asked: {side: any, minutes: number} | null) => void, close: () => void}} `missing`: why nothing can be
+ *   trained yet, "" it can; `showPace`: what so many minutes are here, where steps at that side were timed
  */
-export function dataCheck(take) {
+export function dataCheck(take, told) {
   const state = h("p", { role: "status" }),
-    found = h("div");
+    found = h("div"),
+    takes = h("p"),
+    again = button("Look again", () => look(asked));
+  let suggested = /** @type {Map<string, any>} */ (new Map()),
+    pace = /** @type {Pace | null} */ (null),
+    missing = "",
+    shown = /** @type {{side: any, minutes: number} | null} */ (null);
   const element = h(
     "section",
     { "aria-label": "What the images are", hidden: true, class: "data-check" },
     state,
+    h("div", { class: "actions" }, again),
     found,
+    takes,
   );
+  again.hidden = true;
   let leave = () => {},
     asked = "";
   const look = async (/** @type {string} */ data, measure = false) => {
     leave();
     asked = data;
-    if (!measure) found.replaceChildren();
+    again.hidden = true;
+    if (!measure) {
+      found.replaceChildren();
+      pace = null;
+      missing = data ? "Train is live once the images have been looked at." : "";
+      tell(new Map());
+    }
     element.hidden = !data;
     if (!data) return;
     state.textContent = "Looking at the images…";
     try {
       const settings = { data, measure, no_measure: !measure };
       const { id } = await startJob({ kind: "check", run: null, view: "train", replace: true, settings });
-      if (asked === data) leave = watch(id, { progress: follow, done: follow, lost: fail });
+      if (asked === data) leave = watch(id, { progress: follow, done: follow, lost });
     } catch (fault) {
       state.textContent = "";
-      fail(fault);
+      lost(fault);
     }
+  };
+  const lost = (/** @type {unknown} */ fault) => {
+    again.hidden = false;
+    fail(fault);
+  };
+  const tell = (/** @type {Map<string, any>} */ suggestion) => {
+    suggested = suggestion;
+    told(suggestion);
+    showPace(shown);
+  };
+  const showPace = (/** @type {{side: any, minutes: number} | null} */ to) => {
+    shown = to;
+    takes.textContent = to && pace && isSame(to.side, pace.side) ? paceOf(pace, to.minutes) : "";
   };
   /** @param {import("./store.js").Job} job */
   const follow = (job) => {
     const at = job.of ? `${job.what} ${counted(job.done)} of ${counted(job.of)}` : job.what || job.state;
     const end = job.state === "done" ? "" : job.why || "The look at the images was stopped.";
     state.textContent = hasEnded(job) ? end : `Looking at the images: ${at}`;
-    if (!job.result) return;
+    if (hasEnded(job)) again.hidden = job.state === "done";
+    if (job.state === "stopped") missing = ""; // by the reader, who knows what they are
+    else if (job.state === "failed" && missing) missing = "Train is live once the images can be read.";
+    if (!job.result) return hasEnded(job) ? tell(suggested) : undefined;
+    const { recipe } = job.result;
+    missing = recipe ? "" : "Train is live once there are two images that can be used.";
+    if (recipe?.pace) pace = { ...recipe.pace, note: recipe.note, side: sideOf(job.result) };
     const time = button("Time it on this machine", () => look(asked, true));
-    found.replaceChildren(report(job.result, take, job.result.recipe?.pace ? null : time));
+    found.replaceChildren(report(job.result, take, recipe?.pace ? null : time));
+    tell(suggestionOf(job.result));
   };
-  return { element, look, close: () => leave() };
+  return { element, look, missing: () => missing, showPace, close: () => leave() };
+}
+
+/**
+ * What so many minutes are.
+ * @param {Pace} pace
+ * @param {number} minutes
+ */
+function paceOf({ steps, visits, note, ...timed }, minutes) {
+  const of = (/** @type {number} */ count) => counted(Math.round((count * minutes) / timed.minutes));
+  const are = `${counted(minutes)} minutes are ${of(steps)} steps here; each image is seen ${of(visits)} times.`;
+  return [are, minutes === timed.minutes && note].filter(Boolean).join(" ");
+}
+
+/** @param {Tree} result */
+function sideOf({ suggested_size: size, recipe }) {
+  const [height, width] = recipe?.size ?? [size, size];
+  return height === width ? height : [height, width];
+}
+
+/**
+ * The settings that suit the images, by name; none where there are too few.
+ * @param {Tree} result
+ * @returns {Map<string, any>}
+ */
+function suggestionOf(result) {
+  const { suggested_size: size, suggested_fit: fit } = result;
+  return new Map(size ? /** @type {[string, any][]} */ ([["data.size", sideOf(result)], ["data.fit", fit]]) : []);
 }
 
 /**
@@ -121,22 +189,15 @@ function listed(title, words) {
  * @param {(suggestion: Map<string, any>) => void} take
  * @param {Node | null} time
  */
-function suggestion({ suggested_size: size, suggested_fit: fit, recipe }, take, time) {
-  if (!size) return null;
-  const [height, width] = recipe?.size ?? [size, size],
-    side = height === width ? height : [height, width];
-  const pace = recipe?.pace,
-    taken = new Map(
-      /** @type {[string, any][]} */ ([
-        ["data.size", side],
-        ["data.fit", fit],
-      ]),
-    );
-  const [minutes, visits] = [pace?.minutes, pace?.visits].map((each) => counted(Math.round(each ?? 0)));
-  const takes = pace && `${minutes} minutes are ${counted(pace.steps)} steps here; each image is seen ${visits} times.`;
+function suggestion(result, take, time) {
+  const taken = suggestionOf(result),
+    side = taken.get("data.size"),
+    fit = taken.get("data.fit");
+  if (!side) return null;
+  const [height, width] = Array.isArray(side) ? side : [side, side];
   const fits = { crop: "cut to the middle", pad: "padded", squash: "squashed" };
   const how = `Suggested: ${height}x${width} pixels, ${fits[/** @type {keyof typeof fits} */ (fit)] ?? fit}.`;
-  const words = h("p", null, [how, takes, recipe?.note].filter(Boolean).join(" "));
+  const words = h("p", null, how);
   return h(
     "div",
     null,

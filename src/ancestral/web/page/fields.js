@@ -2,8 +2,10 @@
  * Fields of forms, each with a label and a place for what is wrong with it.
  *
  * @typedef {{help?: string, change?: (value: any) => void, min?: number, max?: number, step?: number | "any",
- *   optional?: boolean, rows?: number, placeholder?: string, format?: (value: number) => string}} Options
- *   `change` is called with the value at every input that is none that is wrong
+ *   optional?: boolean, rows?: number, placeholder?: string, format?: (value: number) => string,
+ *   check?: (value: any) => string}} Options
+ *   `check` says what is wrong with a value, "" nothing; `change` is called with the value at every input that is none
+ *   that is wrong
  */
 /**
  * @template T
@@ -54,14 +56,13 @@ export function text(label, value, options = {}) {
  */
 export function seed(label, value, options = {}) {
   const input = h("input", { type: "text", inputmode: "numeric", autocomplete: "off", required: true, value });
-  const wrong = () => {
-    const isSeed = /^\d{1,19}$/.test(input.value) && BigInt(input.value) <= LARGEST_SEED;
-    input.setCustomValidity(isSeed ? "" : `expected a whole number of 0 to ${LARGEST_SEED}`);
+  const check = (/** @type {string} */ value) => {
+    const isSeed = /^\d{1,19}$/.test(value) && BigInt(value) <= LARGEST_SEED;
+    return isSeed ? "" : `expected a whole number of 0 to ${LARGEST_SEED}`;
   };
-  on(input, "input", wrong);
-  return field(label, input, options, {
+  return field(label, input, { ...options, check }, {
     read: () => input.value,
-    write: (/** @type {string} */ to) => ((input.value = to), wrong()),
+    write: (/** @type {string} */ to) => (input.value = to),
   });
 }
 
@@ -135,7 +136,7 @@ export function range(label, value, options) {
  * @param {{read: () => T, write: (value: T) => void}} access
  * @returns {Field<T>}
  */
-export function field(label, input, { help, change }, { read, write }) {
+export function field(label, input, { help, change, check }, { read, write }) {
   const id = (input.id ||= `field-${++made}`),
     isBox = input.type === "checkbox";
   const error = h("small", { class: "fault", id: `${id}-fault`, hidden: true });
@@ -155,7 +156,9 @@ export function field(label, input, { help, change }, { read, write }) {
     error.hidden = !words;
     input.setAttribute("aria-invalid", String(Boolean(words)));
   };
+  const look = () => check && input.setCustomValidity(check(read()));
   on(input, "input", () => {
+    look();
     fault(input.validationMessage);
     if (!input.validationMessage) change?.(read());
   });
@@ -168,6 +171,7 @@ export function field(label, input, { help, change }, { read, write }) {
     },
     set value(to) {
       write(to);
+      look();
       fault("");
     },
   };

@@ -1,6 +1,9 @@
-/** The jobs of the server, at the foot of every view: how far each is, and how to stop it. */
+/**
+ * The jobs of the server, at the foot of every view: how far each is, and how to stop it. Where there is little room
+ * they are one line, which unfolds.
+ */
 
-import { button, h, say } from "./elements.js";
+import { button, h, on, say } from "./elements.js";
 import { hasEnded, stopJob } from "./job.js";
 import { runOf, state, subscribe } from "./store.js";
 
@@ -31,7 +34,22 @@ export function showJobs(root) {
   const lines = h("ul"),
     worker = h("p", { class: "soft" }),
     lost = h("p", { class: "fault" });
-  root.append(lost, worker, lines);
+  const words = h("span", { class: "job-words" }),
+    list = h("details", null, h("summary", null, words), lines),
+    wide = matchMedia("(min-width: 60rem)");
+  const unfold = () => (list.open = wide.matches);
+  on(wide, "change", unfold);
+  unfold();
+  root.append(lost, worker, list);
+  const sum = () => {
+    const all = [...lines.children],
+      first = lines.querySelector("li:has(progress:not([hidden]))") ?? all.at(-1),
+      more = all.length > 1 ? `${all.length} jobs, ` : "";
+    list.hidden = !first;
+    words.textContent = `${more}${first?.firstChild?.textContent ?? ""}`;
+  };
+  new MutationObserver(sum).observe(lines, { childList: true, subtree: true });
+  sum();
   const rows = /** @type {Map<string, Row>} */ (new Map());
   const show = (/** @type {Job} */ job) => {
     if (QUIET.includes(job.kind) || (!rows.has(job.id) && hasEnded(job))) return;
@@ -55,8 +73,8 @@ export function showJobs(root) {
   subscribe(["state"], showAll);
   subscribe(["job", "result"], (_, { id }) => show(/** @type {Job} */ (state.jobs.get(id))));
   subscribe(["worker"], showWorker);
-  subscribe(["connection"], (_, { connected }) => {
-    lost.textContent = connected ? "" : "The studio does not answer; trying again…";
+  subscribe(["connection"], (_, { connected, refused }) => {
+    lost.textContent = connected || refused ? "" : "The studio does not answer; trying again…";
   });
   showAll();
 }

@@ -1,9 +1,10 @@
 /** The studio's page: shows the view that the address names, beside the runs and above the jobs. */
 
-import { adoptToken } from "./api.js";
+import { adoptToken, UNKNOWN_KEY } from "./api.js";
 import { fail, h, on, part } from "./elements.js";
 import { showJobs } from "./job_bar.js";
 import { address, follow, go, route } from "./route.js";
+import { askForKey } from "./key_form.js";
 import { showRuns } from "./run_list.js";
 import { runOf, start } from "./store.js";
 import { offerTheme } from "./theme.js";
@@ -38,6 +39,7 @@ main().catch(fail);
 async function main() {
   adoptToken();
   on(window, "hashchange", () => adoptToken() && location.reload());
+  on(window, UNKNOWN_KEY, askForKey);
   offerTheme();
   on(document, "click", skip);
   const early = moduleOf(route().view); // beside what the server is asked

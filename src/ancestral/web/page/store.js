@@ -3,7 +3,7 @@
  *
  * Names to subscribe to are those of the events, with what each holds: run (Run), log ({run, record}), grid ({run,
  * step}), job (Job without files and result), frame ({job, i, t}), result (the whole Job), gone ({run}), worker
- * ({state, run}); and `state`, after all was fetched anew, and `connection` ({connected}). Whoever keeps more than
+ * ({state, run}); and `state`, after all was fetched anew, and `connection` ({connected, refused}). Whoever keeps more than
  * `state` does fetches it again at `state`: events may have been missed.
  */
 
@@ -16,7 +16,7 @@ import { listen } from "./stream.js";
  *   state: "training" | "stopped" | "finished" | "damaged", steps: number | null, images: number | null,
  *   minutes: number | null, loss: number | null, bits_per_dim: number | null, frechet: number | null, size: string,
  *   changed: number, fault: string, fraction: number | null, images_per_second: number | null,
- *   seconds_left: number | null, grids: number[], budget: Record<string, number | null>, usable: boolean}} Run
+ *   seconds_left: number | null, stopping?: boolean, grids: number[], budget: Record<string, number | null>, usable: boolean}} Run
  */
 /**
  * @typedef {{count: number, images: number, shape: [number, number, number], labels: string[],
@@ -79,10 +79,11 @@ export async function start() {
     () => state.id,
     receive,
     (connected, fault) => {
-      if (fault instanceof ApiError && fault.status === 401) fail(fault);
-      if (connected === state.connected) return;
+      const refused = fault instanceof ApiError && fault.status === 401; // for good: the key is another one now
+      if (refused) fail(fault);
+      if (connected === state.connected && !refused) return;
       state.connected = connected;
-      publish("connection", { connected });
+      publish("connection", { connected, refused });
     },
   );
 }

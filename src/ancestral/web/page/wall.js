@@ -4,13 +4,15 @@ import { fail, h, on } from "./elements.js";
 import { gridPath, picture, pictureUrl } from "./pictures.js";
 import { counted } from "./run_words.js";
 
+/** @typedef {import("./store.js").Run} Run */
+
 const EACH = 250; // ms of a grid when it is played
 let made = 0;
 
 /**
  * @param {string} run
- * @returns {{element: HTMLElement, show: (steps: number[], every?: number) => void, close: () => void}} `show` is told all steps of
- *   which there is a grid: the handle stays at the step where it was put, and follows only from the end
+ * @returns {{element: HTMLElement, show: (run: Run, every?: number) => void, close: () => void}} `show` is told the run, which has all
+ *   steps of which there is a grid: the handle stays at the step where it was put, and follows only from the end
  */
 export function previewWall(run) {
   const shown = picture("pixels wall"),
@@ -54,9 +56,12 @@ export function previewWall(run) {
   });
   return {
     element,
-    show(to, every) {
+    show({ grids: to, state, kind }, every) {
       const first = every && counted(Math.max(1, Math.floor(every / 16)));
-      empty.textContent = `No grid has been kept yet${first ? `: the first comes after step ${first}` : ""}.`;
+      const after = first ? `: the first comes after step ${first}` : "";
+      const instead = kind === "run" ? " Draw shows what it generates." : "";
+      const none = state === "training" ? "No grid has been kept yet" : "It ended before it kept a grid";
+      empty.textContent = `${none}${after}.${state === "finished" ? instead : ""}`;
       const before = steps[at()],
         followed = at() === steps.length - 1;
       const kept = followed || before === undefined ? to.length - 1 : to.filter((step) => step <= before).length - 1;

@@ -8,6 +8,7 @@ import { checkbox, number, select } from "./fields.js";
 import { ALONG, curve, followLog } from "./logs.js";
 import { address } from "./route.js";
 import { counted, measured, minutesInWords, numbersOf, percent } from "./run_words.js";
+import { stopControls } from "./stop_controls.js";
 import { runOf, subscribe } from "./store.js";
 import { previewWall } from "./wall.js";
 
@@ -83,7 +84,7 @@ function knownRun({ root, params, go }, id) {
       h(
         "section",
         { "aria-labelledby": "wall-title" },
-        h("h2", { id: "wall-title" }, "What it generates"),
+        h("h2", { id: "wall-title" }, runOf(id)?.kind === "autoencoder" ? "What it makes of images" : "What it generates"),
         wall.element,
       ),
       curves.element,
@@ -94,15 +95,14 @@ function knownRun({ root, params, go }, id) {
     if (!run) return;
     facts.show(run, details);
     controls.show(run);
-    wall.show(run.grids, details?.settings?.training?.sample_every_steps);
+    wall.show(run, details?.settings?.training?.sample_every_steps);
     showList(warnings, warningsOf(run, records));
     showList(lines, details?.said ?? []);
     said.hidden = !details?.said?.length;
-    if (run.state !== "training" || Date.now() - askedAt > STALE) lookCloser(run.state);
+    if (run.state !== known || (run.state === "training" && Date.now() - askedAt > STALE)) lookCloser(run.state);
   };
   let known = "";
   const lookCloser = (/** @type {string} */ state) => {
-    if (state !== "training" && known === state) return;
     known = state;
     askedAt = Date.now();
     get(`/api/runs/${id}`).then((found) => ((details = found), draw()), fail);
@@ -206,26 +206,16 @@ function warningsOf(run, records) {
  */
 function controlsOf(id) {
   const box = commandBox(),
+    stopping = stopControls(id),
     more = number("More", 5, { min: 0, step: "any" });
   const unit = select("counted in", named(BUDGETS), "minutes");
   const send = async (/** @type {object | null} */ budget) => {
     fail("");
+    box.show("");
     const { command } = await post(`/api/runs/${id}/continue`, { budget });
     box.show(command);
     say("Training goes on");
   };
-  const stop = button(
-    "Stop and keep",
-    async () => {
-      await post(`/api/runs/${id}/stop`, { now: false });
-      stopping = true;
-      say("Stopping: it saves first");
-      show(/** @type {Run} */ (runOf(id)));
-    },
-    { class: "main" },
-  );
-  const now = button("Stop without saving", () => post(`/api/runs/${id}/stop`, { now: true }));
-  const words = h("p", { class: "soft" }, "It saves first, and goes on later as if it had never stopped.");
   const goOn = button("Go on", () => send(null), { class: "main" });
   const extend = button("Go on for that much more", () => {
     const amount = more.value ?? 0;
@@ -243,32 +233,26 @@ function controlsOf(id) {
     unit.element,
     extend,
   );
-  const links = h(
-    "p",
-    { class: "actions" },
-    h("a", { class: "button", href: address("draw", { run: id }) }, "Draw with it"),
-    h("a", { class: "button", href: address("train", { like: id }) }, "Train another like it"),
-  );
-  let stopping = false;
+  const draw = h("a", { class: "button", href: address("draw", { run: id }) }, "Draw with it"),
+    another = h("a", { class: "button", href: address("train", { like: id }) }, "Train another like it");
 
   /** @param {Run} run */
   function show(run) {
     const isTraining = run.state === "training";
-    stopping &&= isTraining;
-    stop.hidden = !isTraining || stopping;
-    now.hidden = words.hidden = !stopping;
+    stopping.show(run);
     goOn.hidden = run.state !== "stopped";
-    extension.hidden = isTraining || run.kind !== "run" || run.steps === null;
-    /** @type {HTMLElement} */ (links.firstChild).hidden = !run.usable;
+    extension.hidden = isTraining || !["run", "autoencoder"].includes(run.kind) || run.steps === null;
+    draw.hidden = !run.usable;
+    another.hidden = run.kind === "autoencoder"; // the page begins none
   }
   return {
     element: h(
       "div",
       { class: "form" },
-      h("div", { class: "actions" }, stop, goOn, now),
-      words,
+      stopping.element,
+      h("div", { class: "actions" }, goOn),
       extension,
-      links,
+      h("p", { class: "actions" }, draw, another),
       box.element,
     ),
     show,
