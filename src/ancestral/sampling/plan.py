@@ -142,9 +142,11 @@ def compile_plan(
         raise InputError(f"expected clip none where x0 has no bound, got {settings.clip}")
     steps = []
     for i, (t, s) in enumerate(itertools.pairwise(timesteps)):
-        moves = [move_of(sampler, timesteps[i - back : i], t, s) for back in range(min(i, REMEMBERED) + 1)]
-        while moves[1:] and moves[-1] == moves[-2]:
-            moves.pop()
+        moves = [move_of(sampler, timesteps[i:i], t, s)]
+        for back in range(1, min(i, REMEMBERED) + 1):
+            if (move := move_of(sampler, timesteps[i - back : i], t, s)) == moves[-1]:
+                break
+            moves.append(move)
         steps.append(PlanStep(t=int(t), s=int(s), moves=tuple(moves)))
     called = {call.t for step in steps for move in step.moves for call in move.calls}
     asked = sorted({*called, *timesteps.tolist()} - {0}, reverse=True)
@@ -173,6 +175,7 @@ class _Axes:
     """The vectors of a step, (2, AXES) each, of a batch of two images that differ in what they say of the variance."""
 
     coefficient = torch.tensor([[-1.0], [1.0]], dtype=torch.float64).expand(2, AXES)
+    units = torch.eye(AXES, dtype=torch.float64)
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -180,7 +183,7 @@ class _Axes:
     def new(self, *names: str) -> list[Tensor]:
         assert not {*names} & {*self.names}, "a vector for each prediction, and one draw of noise"
         self.names += names
-        return [torch.eye(AXES, dtype=torch.float64)[self.names.index(name)].expand(2, AXES) for name in names]
+        return [self.units[self.names.index(name)].expand(2, AXES) for name in names]
 
     def terms(self, x: Tensor) -> Combination:
         return {name: factor for name, factor in zip(self.names, x[0].tolist(), strict=False) if factor}
