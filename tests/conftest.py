@@ -15,6 +15,7 @@ if not os.environ.get("ANCESTRAL_NO_SHAPE_CHECKS"):
 import pytest
 import torch
 from browsers import Browser, opened_browser
+from browsers.chromium import OPEN, close_newer_than
 from hypothesis import settings
 
 from ancestral.compute import computes_in_bfloat16
@@ -75,6 +76,14 @@ def data_folder() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("ANCESTRAL_DATA names no folder: real data sets are not at hand")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def closed_pages() -> Iterator[None]:
+    """Pages that a test opens in Chromium are closed after it: what is open goes on computing and listening."""
+    before = len(OPEN)
+    yield
+    close_newer_than(before)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,7 @@ import pytest
 from browsers.page import Page
 
 AT_ONCE = (("light", 320), ("dark", 1200))
-"""Of the themes and widths that pages are looked at in, each theme, the narrowest and the widest; the others are a matter
-of soak."""
+"""Of the themes and widths that pages are looked at in: each theme, the narrowest and the widest. The rest is soak."""
 THEMES_AND_WIDTHS = [
     pytest.param(theme, width, marks=[] if (theme, width) in AT_ONCE else [pytest.mark.slow])
     for theme in ("light", "dark")

@@ -1,7 +1,7 @@
 """A studio on a tiny run, and its page in Chromium: one of each for all tests here that a process runs."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from browsers import Browser, Page, opened_browser
-from browsers.chromium import ChromiumPage
 from PIL import Image
 from studio_calls import TINY, StudioProcess, opened_studio
 
@@ -88,19 +87,10 @@ def studio(tiny: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def chromium() -> Iterator[Browser]:
-    """The browser, whose pages are closed after each test: one that is open hears all that happens."""
+def chromium() -> Browser:
+    """The browser, which tests of several files share."""
     browser: Browser = SHARED.get("chromium", lambda: opened_browser("chromium"))
-    pages = list[Page]()
-
-    def opens(url: str) -> Page:
-        pages.append(browser.opens(url))
-        return pages[-1]
-
-    yield Browser(browser.name, opens)
-    for page in pages:
-        assert isinstance(page, ChromiumPage)
-        page.page.close()
+    return browser
 
 
 @pytest.fixture
