@@ -1,5 +1,6 @@
 """A network called by another engine than torch: the same answer, whatever it is told and for any number of images."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,15 @@ LEVEL = 2 / 255  # of images in [-1, 1]
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
+def one_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests here that ask for the same graph trace it once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANCESTRAL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path))
     return tmp_path / "engines"
@@ -58,9 +67,16 @@ NETWORKS = {
 }
 
 
+AT_ONCE = [("told both", "onnxruntime"), ("a blend of texts", "onnxruntime"), ("transformer", "onnxruntime")]
+AT_ONCE += [("told both", "openvino")]
+SOAKED = [
+    (name, "onnxruntime") for name in ("told nothing of what it knows", "no null class", "levels, Fourier features")
+]
+SOAKED += [("a blend of texts", "openvino")]
+
+
 @pytest.mark.parametrize(
-    ("name", "engine"),
-    [*((name, "onnxruntime") for name in NETWORKS), ("told both", "openvino"), ("a blend of texts", "openvino")],
+    ("name", "engine"), [*AT_ONCE, *(pytest.param(*each, marks=pytest.mark.slow) for each in SOAKED)]
 )
 def test_the_answer_is_torchs_for_any_number_of_images(name: str, engine: str) -> None:
     """Trap: the number of images, or that of the pixels, that it was traced with stays in the graph."""
