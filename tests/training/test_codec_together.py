@@ -32,7 +32,9 @@ LOGGED = {
     "kl": ("loss", "discriminator_loss", "reconstruction_nats", "kl_bits_per_image", "perceptual"),
     "vq": ("loss", "reconstruction_nats", "commitment", "perceptual"),
 }
-every_kind = pytest.mark.parametrize("kind", KINDS)
+SOAKED = ["kl", pytest.param("vq", marks=pytest.mark.slow)]
+"""KINDS, of which make test takes one: what of codes depends on processes is in test_codebook_together.py."""
+every_kind = pytest.mark.parametrize("kind", SOAKED)
 
 
 class Seen(NamedTuple):
@@ -107,7 +109,7 @@ def last_step(processes: Processes, folder: Path, kind: str, stop: int, kill: in
         return 0
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=SOAKED)
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A kind, and its run of two processes that nothing happened to. Trap: codes that start anew at vectors of each
     process's own; the next pass hides it, which begins with the codebook of the first process."""

@@ -153,7 +153,11 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "moment"), [("kl", "autoencoder"), ("kl", "encoding"), ("kl", "diffusion"), ("vq", "autoencoder")]
+    ("kind", "moment"),
+    [
+        *(("kl", moment) for moment in ("autoencoder", "encoding", "diffusion")),
+        pytest.param("vq", "autoencoder", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_goes_on_bit_for_bit_wherever_it_was_stopped(
     kind: str, moment: str, tmp_path: Path, whole: Callable[[str], Path]
@@ -200,8 +204,13 @@ def test_a_kill_between_the_phases_loses_nothing(moment: str, tmp_path: Path, wh
     assert_same(tmp_path / "run", whole("kl"))
 
 
+@pytest.mark.parametrize(
+    "stops",
+    [["encoding"], pytest.param(["autoencoder", "encoding", "diffusion"], marks=pytest.mark.slow)],
+    ids=" ".join,
+)
 def test_two_processes_go_on_bit_for_bit_and_compute_what_one_does(
-    tmp_path: Path, whole: Callable[[str], Path]
+    stops: list[str], tmp_path: Path, whole: Callable[[str], Path]
 ) -> None:
     """One file of latents, which the main one writes; each is asked to stop while images are encoded, and later."""
 
@@ -213,9 +222,9 @@ def test_two_processes_go_on_bit_for_bit_and_compute_what_one_does(
         assert [process.wait() for process in started] == [0, 0], said
 
     by_two(tmp_path / "whole")
-    for stop in ("stop-autoencoder", "stop-encoding", "stop-diffusion"):
-        by_two(tmp_path / "run", stop)
-        assert not (tmp_path / "run" / "pipeline").exists() or stop == "stop-diffusion"
+    for stop in stops:
+        by_two(tmp_path / "run", f"stop-{stop}")
+        assert not (tmp_path / "run" / "pipeline").exists() or stop == "diffusion"
     by_two(tmp_path / "run")
     assert_same(tmp_path / "run", tmp_path / "whole")
     one, two = (cached(run).astype(float) for run in (whole("kl"), tmp_path / "whole"))

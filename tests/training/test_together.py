@@ -133,8 +133,10 @@ def resume_matrix(
     ("world", "parallel", "variants", "stops"),
     [
         (2, "ddp", ["importance"], [5]),
-        (2, "fsdp", ["text"], [3]),
-        pytest.param(2, "fsdp", ["transformer", "linear attention", "text transformer"], [3], marks=pytest.mark.slow),
+        (2, "fsdp", ["plain"], [3]),
+        pytest.param(
+            2, "fsdp", ["text", "transformer", "linear attention", "text transformer"], [3], marks=pytest.mark.slow
+        ),
         pytest.param(1, "ddp", ["bf16", "parts", "muon"], STOPS, marks=pytest.mark.slow),
         pytest.param(2, "ddp", ["plain", "importance", "bf16", "parts"], STOPS, marks=pytest.mark.slow),
         pytest.param(3, "ddp", ["plain"], STOPS, marks=pytest.mark.slow),

@@ -55,8 +55,11 @@ def trainer_of(changes: dict[str, object] | None = None) -> Trainer:
 
 @pytest.mark.parametrize(
     "training",
-    [{"optimizer": "adam"}, {"optimizer": "adamw", "weighting": "min-snr"}, {"optimizer": "muon", "clip_norm": None}],
-    ids=lambda training: training["optimizer"],
+    [
+        pytest.param({"optimizer": "adam"}, id="adam", marks=pytest.mark.slow),
+        pytest.param({"optimizer": "adamw", "weighting": "min-snr"}, id="adamw"),
+        pytest.param({"optimizer": "muon", "clip_norm": None}, id="muon"),
+    ],
 )
 @pytest.mark.parametrize("micro_batch", [pytest.param(None, marks=pytest.mark.slow), 3])
 def test_between_two_looks_a_step_reads_nothing(training: dict[str, object], micro_batch: int | None) -> None:
@@ -83,7 +86,9 @@ def on_meta(seed: int, *position: int | str, device: torch.device | str = "cpu")
     return None if torch.device(device).type == "meta" else torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize(("weighting", "kept"), [("simple", False), ("min-snr", False), ("simple", True)])
+@pytest.mark.parametrize(
+    ("weighting", "kept"), [pytest.param("simple", False, marks=pytest.mark.slow), ("min-snr", False), ("simple", True)]
+)
 def test_a_step_needs_no_number_of_its_device_and_mixes_no_devices(
     weighting: str, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
