@@ -43,7 +43,8 @@ test: $(VENV)/.installed-dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-float32: $(VENV)/.installed-dev
-	ONEDNN_MAX_CPU_ISA=AVX512_CORE $(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "precision and not slow"
+	ONEDNN_MAX_CPU_ISA=AVX512_CORE $(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "precision and not slow" \
+		$$(grep -rl --include="test_*.py" "mark.precision" tests)
 
 soak: $(VENV)/.installed-dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -rP -m "slow and not gpu and not network"
