@@ -3,14 +3,13 @@
 import json
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from ranks import environment
+from standing import Forked, Source
 from test_compute import bytes_that_are_no_text, half, rewrite
 
 from ancestral import bfloat16
@@ -54,8 +53,10 @@ def test_nothing_is_measured_where_that_is_not_wanted(alone: str) -> None:
 def asked(cache: Path, **told: str) -> tuple[str, str]:
     """(the answer, what was said) of a new process."""
     environment = os.environ | told | {"ANCESTRAL_CACHE": str(cache)}
-    done = subprocess.run([sys.executable, "-c", ASKS], capture_output=True, text=True, check=True, env=environment)
-    return done.stdout.strip(), done.stderr.strip()
+    with Forked(Source(ASKS), Path.cwd(), environment) as process:
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out.strip(), err.strip()
 
 
 def test_it_is_measured_kept_and_said_once(tmp_path: Path) -> None:

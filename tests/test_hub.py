@@ -43,6 +43,8 @@ class Diffusers:
     """The classes of diffusers, which takes seconds to import: the first test that needs one does."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # pytest, which looks at all that a module holds for fixtures
+            raise AttributeError(name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return getattr(import_module("diffusers"), name)
