@@ -26,7 +26,7 @@ from ancestral.training.loop import Progress, train
 from ancestral.training.run import RunFolder
 
 TINY = Config(
-    data=DataSettings(source="digits", flip=True),
+    data=DataSettings(source="digits", flip=True, validation=0.01),
     network=UNetSettings(widths=(8,), layers=1, attention=(0,), middle_attention=False, norm_groups=4, dropout=0.1),
     training=TrainingSettings(
         steps=12,
@@ -40,7 +40,7 @@ TINY = Config(
     ),
     sampling=SamplingSettings(steps=4),
 )
-"""One level, since laws of training are of steps and not of layers."""
+"""One level, since laws of training are of steps and not of layers, and few images that training waits for."""
 TWO_LEVELS = {"widths": (8, 16), "attention": (1,), "middle_attention": True}
 """A network that has all the kinds of layers, for what depends on them, and learns something in seconds."""
 ATTENDS = {"name": "linear-attention", "widths": (8, 8), "heads": 1, "head_width": 4, "dropout": 0.1}

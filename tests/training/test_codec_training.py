@@ -32,7 +32,7 @@ from ancestral.training.step import Trainer
 CPU = torch.device("cpu")
 WEIGHTS = "codec/diffusion_pytorch_model.safetensors"
 TINY: dict[str, Any] = {
-    "data": DataSettings(source="digits"),
+    "data": DataSettings(source="digits", validation=0.01),
     "codec": {"name": "kl", "widths": (8, 16), "channels": 2, "norm_groups": 4, "perceptual": 0.5},
     "training": {
         "steps": 6,

@@ -23,7 +23,7 @@ from ancestral.training.training_log import grid_is_due
 
 def test_a_new_network_has_loss_one_and_training_lowers_the_held_out_loss(tmp_path: Path) -> None:
     training = {"steps": 60, "batch_size": 32, "lr": 2e-3, "validate_every_steps": 60}
-    config = tiny({"training": training, "network": TWO_LEVELS})
+    config = tiny({"training": training, "network": TWO_LEVELS, "data": {"validation": 0.05}})
     run_all(config, tmp_path)
     log = read_log(tmp_path / "log.jsonl")
     assert log[0]["loss"] == pytest.approx(1, abs=0.15)
