@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from combinations import combined
 from safetensors.torch import load_file, save_file
 
 from ancestral.condition import NOTHING_TOLD, Condition
@@ -150,8 +151,7 @@ def test_what_is_written_is_read(name: str, classes: int, size: tuple[int, int],
     assert all(torch.equal(read.network.tensors[name], tensor) for name, tensor in written.network.tensors.items())
 
 
-@pytest.mark.parametrize("name", [*[*VARIED][:5], "resnet"])
-@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize(("name", "classes"), combined([*[*VARIED][:5], "resnet"], [0, 3]))
 def test_diffusers_loads_what_is_written_and_gives_the_same_output(name: str, classes: int, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update=VARIED[name])
     written = contents(settings, classes)

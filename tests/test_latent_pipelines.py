@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from cli.cli_calls import snapshot
+from combinations import combined
 from networks.test_autoencoder import randomised
 from pipelines import SMALL, answering
 from torch import Tensor
@@ -106,8 +107,7 @@ def refusal(folder: Path) -> str:
 # saved and loaded
 
 
-@every_kind
-@pytest.mark.parametrize("told", ["nothing", "classes", "text"])
+@pytest.mark.parametrize(("kind", "told"), combined(KINDS, ["nothing", "classes", "text"]))
 def test_what_is_saved_generates_the_same_wherever_it_is_loaded(
     kind: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,8 +248,7 @@ def in_0_1(made: Pipeline, x0: Tensor) -> Tensor:
     return (made.codec.images(x0) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
 
-@every_kind
-@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize(("kind", "prediction"), combined(KINDS, ["eps", "x0", "v"]))
 def test_the_latent_pipeline_of_diffusers_gives_the_same_images(kind: str, prediction: str, tmp_path: Path) -> None:
     made = latent(kind, tmp_path, diffusion={"prediction": prediction})
     made.save(tmp_path / "p")
@@ -268,8 +267,7 @@ def test_the_latent_pipeline_of_diffusers_gives_the_same_images(kind: str, predi
         assert near.double().mean() > (0.8 if kind == "vq" else 0.9999), "two codes may be as near"
 
 
-@pytest.mark.parametrize("kind", ["plain", "kl"])
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize(("kind", "guidance"), combined(["plain", "kl"], [1.0, 3.0]))
 def test_stable_diffusions_pipeline_gives_the_same_images(kind: str, guidance: float, tmp_path: Path) -> None:
     """Trap 37: u + w (c - u), where u is what the empty text gives."""
     pytest.importorskip("transformers")
@@ -330,8 +328,7 @@ def vq_model(**changes: Any) -> Any:
     return diffusers_class("VQModel")(**shape, **changes)
 
 
-@pytest.mark.parametrize("make", [autoencoder_kl, vq_model])
-@pytest.mark.parametrize("scale", [1.0, 0.18215])
+@pytest.mark.parametrize(("make", "scale"), combined([autoencoder_kl, vq_model], [1.0, 0.18215]))
 def test_a_folder_that_diffusers_wrote_gives_its_images(make: Any, scale: float, tmp_path: Path) -> None:
     """Trap 9: the scale is the pipeline's, whose latents it divides."""
     theirs = foreign(tmp_path, make(scaling_factor=scale))

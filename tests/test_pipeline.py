@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from cli.cli_calls import snapshot
+from combinations import combined
 from hypothesis import given
 from hypothesis import strategies as st
 from pipelines import SMALL, answering, untrained
@@ -79,8 +80,7 @@ def test_the_published_variance_is_diffusers_fixed_large_and_draws_what_beta_dra
     assert Pipeline.load(tmp_path / "beta_published").config.diffusion.variance == "beta", "as the name is read"
 
 
-@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
-@pytest.mark.parametrize("steps", [10, 50])
+@pytest.mark.parametrize(("prediction", "steps"), combined(["eps", "x0", "v"], [10, 50]))
 def test_diffusers_draws_the_same_images_from_the_same_noise(tmp_path: Path, prediction: str, steps: int) -> None:
     from diffusers import DDPMPipeline
 
