@@ -1,8 +1,8 @@
 """The whole of what is measured of prompts, with generators that need no training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from ancestral.errors import InputError
 from ancestral.evaluation import retrieval
 from ancestral.evaluation.scene_facts import prompts, scene_prompt
 from ancestral.evaluation.settings import PromptSettings
-from ancestral.evaluation.text_evaluation import Prompted, TextEvaluation, evaluating_text, texts_of
+from ancestral.evaluation.text_evaluation import Prompted, PromptedImages, TextEvaluation, evaluating_text, texts_of
 from ancestral.progress import ProgressEvent, StepwiseWork, finish
 from ancestral.settings import DataSettings
 from ancestral.tensors import Pixels, from_pixels
@@ -51,9 +51,11 @@ def shapes_parts() -> Parts:
     return Parts(whole.sliced(0, 70), whole.sliced(70, 80), whole.sliced(80, 100))
 
 
-@pytest.fixture(autouse=True)
-def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ancestral.evaluation.text_evaluation.READ", 100)
+@pytest.fixture(autouse=True, scope="module")
+def few_scenes() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ancestral.evaluation.text_evaluation.READ", 40)
+        yield
 
 
 def measured(draws: Draws, parts: Parts, calls: Any = None, source: str = "shapes", **changes: Any) -> TextEvaluation:
@@ -61,12 +63,25 @@ def measured(draws: Draws, parts: Parts, calls: Any = None, source: str = "shape
     return finish(evaluating_text(model(draws, calls), parts, source, settings))[0]
 
 
+class Obeyed(NamedTuple):
+    found: TextEvaluation
+    shown: PromptedImages
+    events: list[ProgressEvent]
+
+
+@pytest.fixture(scope="module")
+def obeyed(shapes_parts: Parts, few_scenes: None) -> Obeyed:
+    """What is measured of a model that draws all that it is asked for, and told on the way."""
+    events = list[ProgressEvent]()
+    return Obeyed(*finish(evaluating_text(model(scenes), shapes_parts, "shapes", SMALL), events.append), events)
+
+
 def values(found: TextEvaluation, name: str) -> dict[str, float]:
     return {share.name: share.value for share in found[name].shares}
 
 
-def test_a_model_that_obeys_scores_all_and_with_no_prompt_what_chance_does(shapes_parts: Parts) -> None:
-    found = measured(scenes, shapes_parts)
+def test_a_model_that_obeys_scores_all_and_with_no_prompt_what_chance_does(obeyed: Obeyed) -> None:
+    found = obeyed.found
     for name in ("seen pairs", "held-out pairs"):
         assert (values(found, name)["all"], values(found, name)["whole"]) == (1.0, 1.0)
     nothing = found["no prompt"]
@@ -101,22 +116,21 @@ def test_guidance_is_chosen_on_other_prompts_before_those_of_the_figures_are_ask
     assert len({seed for _, seeds, _ in calls[2:] for seed in seeds}) == 30 + 3 * 60
 
 
-def test_of_several_the_least_guidance_is_taken(shapes_parts: Parts) -> None:
-    assert measured(scenes, shapes_parts).guidance == 1.0
+def test_of_several_the_least_guidance_is_taken(obeyed: Obeyed) -> None:
+    assert obeyed.found.guidance == 1.0
 
 
 def test_held_out_prompts_name_a_pair_that_was_not_trained_on(shapes_parts: Parts) -> None:
     calls: list[tuple[list[str], list[int], float]] = []
-    measured(scenes, shapes_parts, calls, per_prompt=2)
+    measured(scenes, shapes_parts, calls, per_prompt=2, num_prompts=30, num_choosing=15)
     seen, held_out = ([scene_prompt(text).says for text in texts] for texts, _, _ in calls[3:5])
     assert all({thing.pair for thing in says.things} & {*HELD_OUT} for says in held_out)
     assert not any({thing.pair for thing in says.things} & {*HELD_OUT} for says in seen)
-    assert calls[3][0][:4:2] == calls[3][0][1:5:2] and len({*calls[3][1]}) == 120
+    assert calls[3][0][:4:2] == calls[3][0][1:5:2] and len({*calls[3][1]}) == 60
 
 
-def test_progress_comes_to_its_end_and_images_are_shown_as_they_come(shapes_parts: Parts) -> None:
-    events: list[ProgressEvent] = []
-    _, shown = finish(evaluating_text(model(scenes), shapes_parts, "shapes", SMALL), events.append)
+def test_progress_comes_to_its_end_and_images_are_shown_as_they_come(obeyed: Obeyed) -> None:
+    shown, events = obeyed.shown, obeyed.events
     assert list(shown.texts) == [prompt.text for prompt in prompts("shapes", "figures", count=60)]
     assert torch.equal(shown.images, scenes(shown.texts, 1.0)) and shown.nearest.shape == shown.images.shape
     done = [event.done / event.total for event in events if event.what == "generating"]
