@@ -25,7 +25,7 @@ settings.register_profile("suite", deadline=None, max_examples=25, derandomize=T
 settings.load_profile("suite")
 
 
-LONGEST_FIRST = ("training", "cli")
+LONGEST_FIRST = ("cli", "share", "training", "web")
 """Folders of tests. Begun last, their files would keep one process busy while the others wait."""
 
 
