@@ -8,7 +8,7 @@ import pytest
 
 
 def combined(*axes: Collection[Any]) -> Sequence[Any]:
-    """Every combination of values, of which `make test` takes as many as the longest axis has, each value once or more."""
+    """Every combination of values. `make test` takes as many as the longest axis has, among them every value."""
     values = [[*axis] for axis in axes]
     at_once = {tuple(i % len(axis) for axis in values) for i in range(max(map(len, values)))}
     return [

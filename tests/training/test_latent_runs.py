@@ -474,8 +474,9 @@ def test_an_autoencoder_that_cannot_be_taken_is_one_line(what: str, tmp_path: Pa
     assert "\n" not in str(said.value) and not (tmp_path / "run/autoencoder/codec").exists()
 
 
-def test_an_endless_set_is_encoded_step_by_step(tmp_path: Path) -> None:
+def test_an_endless_set_is_encoded_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """2^24 images fit on no disk."""
+    monkeypatch.setattr("ancestral.training.codec.MEASURED", 500)
     data = {"scenes": "endless", "test": 0.0, "validation": 0.0, "flip": False}
     settings = {**job(tmp_path, data=data, training={"steps": 4}).settings, "text": {"name": "none"}}
     seen = ran(TrainSettings(target="shapes-one", settings=settings, out=tmp_path / "run", device="cpu"))
