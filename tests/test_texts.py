@@ -204,12 +204,12 @@ def test_a_network_learns_what_words_mean() -> None:
         images=np.where(images.images > 20, 230, 20).astype(np.uint8),
         captions=tuple(words[int(bright)] for bright in bright_ones),
     )
-    training = {"steps": 150, "batch_size": 32, "lr": 4e-3, "warmup_images": 16, "lr_schedule": "cosine"}
+    training = {"steps": 100, "batch_size": 16, "lr": 4e-3, "warmup_images": 16, "lr_schedule": "cosine"}
     settings = merged(config(**training, label_dropout=0.2), {"diffusion": {"prediction": "x0"}}, "here")
     tokenizer = Tokenizer.learn(images.captions, 540, 8)
     pipeline = Pipeline.fresh(settings, images.spec, "cpu", tokenizer=tokenizer)
     trainer = Trainer(Denoising(pipeline), images)
-    for _ in range(150):
+    for _ in range(100):
         trainer.advance()
     made = pipeline.with_network(trainer.ema.network)
     dark, bright = (made(8, prompt=word, output="tensor", steps=10).double().mean() for word in words)

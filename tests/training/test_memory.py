@@ -44,7 +44,7 @@ FACTOR = 1.25
     [
         pytest.param(SMALL, None, id="small"),
         pytest.param(SMALL, 8, id="small in parts", marks=pytest.mark.slow),
-        pytest.param(LARGE, None, id="large"),
+        pytest.param(LARGE, None, id="large", marks=pytest.mark.slow),
         pytest.param(PATCHES, None, id="transformer"),
         pytest.param(LARGE, 8, id="large in parts", marks=pytest.mark.slow),
         pytest.param(LIKELIHOOD, None, id="likelihood", marks=pytest.mark.slow),
@@ -73,7 +73,9 @@ AUTOENCODERS: dict[str, tuple[dict[str, Any], int | None]] = {
 }
 
 
-@pytest.mark.parametrize("name", AUTOENCODERS)
+@pytest.mark.parametrize(
+    "name", ["filters", "a discriminator", *(pytest.param(each, marks=pytest.mark.slow) for each in ("kl", "codes"))]
+)
 def test_an_autoencoder_s_estimate_is_the_measured_peak_within_a_quarter(name: str) -> None:
     """With filters, a discriminator and all. Estimating leaves weights, codes, random numbers as they were."""
     changes, micro_batch = AUTOENCODERS[name]
