@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from combinations import combined
 from pipelines import TINY, answering, untrained
 from torch import Tensor
 
@@ -55,8 +56,10 @@ def test_what_would_mean_nothing_is_refused(changes: dict[str, Any], message: st
     assert "\n" not in str(fault.value)
 
 
-@pytest.mark.parametrize("sampler", ["ancestral", "heun", "dpm++3m", "unipc-2", "deis-3", "ipndm-4"])
-@pytest.mark.parametrize("time", ["index", "log-snr", "flow", "sit"])
+@pytest.mark.parametrize(
+    ("sampler", "time"),
+    combined(["ancestral", "heun", "dpm++3m", "unipc-2", "deis-3", "ipndm-4"], ["index", "log-snr", "flow", "sit"]),
+)
 def test_images_are_drawn_from_where_no_signal_is_left(time: str, sampler: str) -> None:
     """Trap: the log-SNR of t = T is -infinity, which no network can be told."""
     pipeline = flow({**PATH, "time": time})

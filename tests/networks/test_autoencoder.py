@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from combinations import combined
 from torch import nn
 
 from ancestral.errors import InputError
@@ -103,8 +104,7 @@ VARIED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", VARIED)
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(("name", "channels"), combined(VARIED, [1, 3, 4]))
 def test_diffusers_gives_the_same_with_the_same_weights(name: str, channels: int) -> None:
     """Trap: a stride-2 convolution padded on all sides takes the same weights, and moves images by half a pixel."""
     settings = KLSettings(**TINY | VARIED[name])

@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+from combinations import combined
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_autoencoder import every_kind
+from test_autoencoder import KINDS
 from test_latents import codec_of, pixels
 from torch import Tensor, nn
 
@@ -88,8 +89,7 @@ def test_the_gradient_is_that_of_the_whole_too() -> None:
     torch.testing.assert_close(cut, whole, atol=1e-5, rtol=1e-5)
 
 
-@every_kind
-@pytest.mark.parametrize("size", [(96, 96), (92, 100), (200, 40)])
+@pytest.mark.parametrize(("kind", "size"), combined(KINDS, [(96, 96), (92, 100), (200, 40)]))
 def test_images_that_are_not_large_are_those_of_the_network_bit_for_bit(kind: str, size: tuple[int, int]) -> None:
     codec, images = replace(codec_of(kind), tiling=SMALL), pixels(2, size=size)
     moments = codec.moments(images)
@@ -125,8 +125,7 @@ def test_a_pipelines_usual_images_are_whole_and_its_large_ones_are_not() -> None
         assert tiling.cuts(*size), size
 
 
-@every_kind
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("kind", "size"), combined(KINDS, SIZES))
 def test_tiles_of_an_autoencoder_are_nearly_the_whole(kind: str, size: tuple[int, int]) -> None:
     """Not quite: normalisations see a tile each."""
     codec, images = codec_of(kind), pixels(2, size=size)
