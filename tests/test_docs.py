@@ -5,6 +5,7 @@ import re
 import runpy
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -96,11 +97,16 @@ def test_files_of_the_project_exist(page: Path) -> None:
             assert any((base / name).is_file() for base in (ROOT, SOURCE)), f"{name} is in neither {ROOT} nor {SOURCE}"
 
 
+@cache
+def names_of_tests() -> set[str]:
+    texts = (read(path) for path in (ROOT / "tests").rglob("test_*.py"))
+    return {name for text in texts for name in re.findall(r"^def (test_\w+)\(", text, re.MULTILINE)}
+
+
 @every_page
 def test_tests_named_on_the_pages_exist(page: Path) -> None:
-    texts = (read(path) for path in (ROOT / "tests").rglob("test_*.py"))
-    there = {name for text in texts for name in re.findall(r"^def (test_\w+)\(", text, re.MULTILINE)}
-    assert [name for name in quoted(page) if re.fullmatch(r"test_\w+", name) and name not in there] == []
+    named = [name for name in quoted(page) if re.fullmatch(r"test_\w+", name)]
+    assert [name for name in named if name not in names_of_tests()] == []
 
 
 @every_page

@@ -153,7 +153,9 @@ def test_padding_is_hidden_where_it_is_to_be(clip: Path, masked: bool, network: 
         assert torch.equal(made.network(X, T, told), made.network(X, T, other)) == masked
 
 
-@pytest.mark.parametrize(("engine", "masked"), [("onnxruntime", False), ("openvino", True)])
+@pytest.mark.parametrize(
+    ("engine", "masked"), [("onnxruntime", True), pytest.param("openvino", False, marks=pytest.mark.slow)]
+)
 def test_other_engines_are_given_the_states_too(clip: Path, engine: str, masked: bool) -> None:
     plain, made = answers(clip, masked), answers(clip, masked, engine=engine)
     asked = {"prompt": ["a red circle", "blue"], "blend": [0.7, 0.3], "guidance": 2, "output": "tensor"}
