@@ -126,7 +126,7 @@ function scaleOf(values, log, [from, to], ends = false) {
   for (const each of usable) ((low = Math.min(low, each)), (high = Math.max(high, each)));
   if (low === high)
     [low, high] = log ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
-  const count = Math.max(2, Math.abs(to - from) / 80),
+  const count = Math.max(2, Math.abs(to - from) / (ends ? 50 : 80)),
     ticks = log ? decades(low, high, ends) : rounds(low, high, count, ends);
   if (ends) [low, high] = [Math.min(low, ...ticks), Math.max(high, ...ticks)];
   const [a, b] = [warp(low), warp(high)];
