@@ -19,7 +19,8 @@ CUT = """[...document.querySelectorAll("body *")].filter((each) => {
   const scrolls = ".wide, pre, .equations";
   if (!each.checkVisibility() || each.closest(`.unseen, .skip, svg, math, option, ${scrolls}`)) return false;
   const { left, right, width } = each.getBoundingClientRect(), isWider = each.scrollWidth > each.clientWidth + 1;
-  const isCut = getComputedStyle(each).overflowX !== "visible" || each.matches("button, .button, .choice span, nav a");
+  const { overflowX, textOverflow } = getComputedStyle(each), isShort = textOverflow === "ellipsis";
+  const isCut = (overflowX !== "visible" && !isShort) || each.matches("button, .button, .choice span, nav a");
   return width > 0 && (left < -1 || right > innerWidth + 1 || (isWider && isCut && each.clientWidth > 0));
 }).map((each) => each.outerHTML.slice(0, 200))"""
 BEGIN = """(() => {
