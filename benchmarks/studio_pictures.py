@@ -14,8 +14,17 @@ from benchmarks.studio import AFTER, CHROMIUM, Studio, until
 
 OUT = Path(__file__).parents[1] / "docs" / "pictures"
 WIDTH, HEIGHT = 1200, 800
-PATIENCE = 2000  # ms for what a view fetches
-SETTLED = "document.querySelector('#view').childElementCount && !document.querySelector('progress:not([hidden])')"
+WIDE = 1440  # where an image and what is made of it stand beside one another
+QUIET = 1500  # ms in which nothing of a view changes any more
+SHOWN = "[...document.images].every((each) => !each.checkVisibility() || each.naturalWidth)"
+CANVAS = "main .layers canvas[role=application]"
+CHARTED = "document.querySelector('main .chart path.line')"
+SETTLED = """(quiet) => new Promise((done) => {
+  let timer = setTimeout(done, quiet);
+  const again = () => (clearTimeout(timer), (timer = setTimeout(done, quiet)));
+  const all = { subtree: true, childList: true, attributes: true };
+  new MutationObserver(again).observe(document.querySelector("main"), all);
+})"""
 Act = Callable[[Page], None]
 
 
@@ -24,29 +33,29 @@ def main(folder: str, run: str) -> None:
     try:
         job = studio.draw(run, 36, 50)
         studio.ended(job)
-        views: dict[str, tuple[str, Act]] = {
-            "runs": ("runs", _nothing),
-            "train": (f"train?run={run}", _nothing),
-            "draw": (
-                f"draw?run={run}&images=36&seed=0&sampler=ddim&steps=50&job={job}",
-                lambda page: until(page, AFTER),
-            ),
-            "trajectory": (f"trajectory?run={run}&job={job}&image=3&step=30", _nothing),
-            "edit": (f"edit?run={run}&task=inpaint&of={job}&image=3", _filled),
-            "schedule": (f"schedule?run={run}", _nothing),
-            "numbers": (f"numbers?run={run}", _to("numbers-likelihood")),
-            "share": (f"share?run={run}", _nothing),
-            "tour": (f"tour?run={run}", _nothing),
+        views: dict[str, tuple[str, str, Act]] = {
+            "runs": ("runs", "document.querySelector('.card img')", _nothing),
+            "train": (f"train?run={run}", CHARTED, _nothing),
+            "draw": (f"draw?run={run}&images=36&seed=0&sampler=ddim&steps=50&job={job}", AFTER, _nothing),
+            "trajectory": (f"trajectory?run={run}&job={job}&image=3", CHARTED, _within),
+            "edit": (f"edit?run={run}&task=inpaint&of={job}&image=3", f"document.querySelector('{CANVAS}')", _filled),
+            "schedule": (f"schedule?run={run}", CHARTED, _nothing),
+            "numbers": (f"numbers?run={run}", CHARTED, _to("numbers-likelihood")),
+            "share": (f"share?run={run}", "document.querySelector('main form')", _nothing),
+            "tour": (f"tour?run={run}", "document.querySelector('.moments canvas')", _nothing),
         }
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
-            for name, (view, act) in views.items():
+            page.set_default_timeout(0)  # the machine may be busy with other things
+            for name, (view, there, act) in views.items():
+                page.set_viewport_size({"width": WIDE if name == "edit" else WIDTH, "height": HEIGHT})
                 page.goto("about:blank")
                 page.goto(f"{studio.address}&#/{view}")
-                until(page, SETTLED)
+                until(page, there)
                 act(page)
-                page.wait_for_timeout(PATIENCE)
+                page.evaluate(SETTLED, QUIET)
+                until(page, SHOWN)
                 page.screenshot(path=OUT / f"studio-{name}.png")
             browser.close()
     finally:
@@ -62,10 +71,15 @@ def _to(id: str) -> Act:
     return lambda page: page.locator(f"#{id}").evaluate("(each) => each.scrollIntoView({ block: 'start' })")
 
 
+def _within(page: Page) -> None:
+    """Goes to a step on the way."""
+    page.locator(".film-bar input[type=range]").fill("30")
+
+
 def _filled(page: Page) -> None:
     """Paints the middle of the image and fills it."""
-    page.wait_for_selector(".layers canvas[role=application]")
-    box = page.locator(".layers canvas[role=application]").bounding_box()
+    page.evaluate(SETTLED, QUIET)
+    box = page.locator(CANVAS).bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.4 * box["height"])
     page.mouse.down()

@@ -4,30 +4,57 @@ import pytest
 
 from browsers.page import Page
 
+HEIGHTS = {320: 800, 390: 800, 640: 400, 1200: 800}
+"""By width in CSS pixels: two phones, a screen of 1280x800 at 200 %, and a screen."""
 AT_ONCE = (("light", 320), ("dark", 1200))
 """Of the themes and widths that pages are looked at in: each theme, the narrowest and the widest. The rest is soak."""
 THEMES_AND_WIDTHS = [
     pytest.param(theme, width, marks=[] if (theme, width) in AT_ONCE else [pytest.mark.slow])
     for theme in ("light", "dark")
-    for width in (320, 390, 1200)
+    for width in HEIGHTS
 ]
 PRESSED = """[...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]')]
   .filter((each) => each.checkVisibility() && !each.disabled && each.type !== 'radio')"""
-
-FROM_THE_START = f"""(() => {{
+CUT = """[...document.querySelectorAll("body *")].filter((each) => {
+  const scrolls = ".wide, pre, .equations";
+  if (!each.checkVisibility() || each.closest(`.unseen, .skip, svg, math, option, ${scrolls}`)) return false;
+  const { left, right, width } = each.getBoundingClientRect(), isWider = each.scrollWidth > each.clientWidth + 1;
+  const { overflowX, textOverflow } = getComputedStyle(each), isShort = textOverflow === "ellipsis";
+  const isCut = (overflowX !== "visible" && !isShort) || each.matches("button, .button, .choice span, nav a");
+  return width > 0 && (left < -1 || right > innerWidth + 1 || (isWider && isCut && each.clientWidth > 0));
+}).map((each) => each.outerHTML.slice(0, 200))"""
+BEGIN = """(() => {
   document.activeElement.blur();
+  document.documentElement.style.scrollBehavior = "auto";
   window.reached = new Set();
-  document.addEventListener("focusin", (event) => window.reached.add(event.target));
-  return {PRESSED}.length;
-}})()"""
+})()"""
+REACHED = """(() => {
+  const at = document.activeElement, { left, top, width, height } = at.getBoundingClientRect();
+  window.reached.add(at);
+  let over = document.elementFromPoint(left + width / 2, top + height / 2);
+  while (over && !["sticky", "fixed"].includes(getComputedStyle(over).position)) over = over.parentElement;
+  return over && !over.contains(at) ? at.outerHTML.slice(0, 200) : null;
+})()"""
+
+
+def arrange(shown: Page, scheme: str, width: int) -> None:
+    """Shows a page in one of the themes and at one of the widths."""
+    shown.dark(scheme == "dark")
+    shown.resize(width, HEIGHTS[width])
 
 
 def check_reach(shown: Page, width: int) -> None:
-    """Nothing is found, nothing is wider than the window, and the keyboard comes to all that there is to press."""
+    """Nothing is found, nothing is wider than the window or cut off, and the keyboard comes to all that there is to
+    press, which nothing covers then."""
     found = shown.axe()
     assert found == [], found
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
-    for _ in range(shown.evaluate(FROM_THE_START) + 3):
+    assert shown.evaluate(CUT) == []
+    shown.evaluate(BEGIN)
+    covered = []
+    for _ in range(shown.evaluate(f"{PRESSED}.length") + 3):
         shown.key("Tab")
+        covered += filter(None, [shown.evaluate(REACHED)])
+    assert covered == []
     missed = shown.evaluate(f"{PRESSED}.filter((each) => !window.reached.has(each)).map((each) => each.outerHTML)")
     assert missed == [], missed

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from browsers import Browser, Page
-from browsers.reach import THEMES_AND_WIDTHS, check_reach
+from browsers.reach import THEMES_AND_WIDTHS, arrange, check_reach
 from PIL import Image, ImageSequence
 from pipelines import SMALL, answering, untrained
 
@@ -403,8 +403,7 @@ def test_generating_is_stopped_within_a_call(chromium: Browser, tmp_path: Path) 
 @pytest.mark.parametrize(("scheme", "width"), THEMES_AND_WIDTHS)
 def test_the_page_is_within_reach_of_everybody(scheme: str, width: int, chromium: Browser, tmp_path: Path) -> None:
     shown = chromium.open(written(tmp_path, model(), [SamplingSettings(steps=5)], images=2))
-    shown.dark(scheme == "dark")
-    shown.resize(width, 800)
+    arrange(shown, scheme, width)
     result(shown)
     assert shown.evaluate("document.documentElement.dataset.theme") == scheme
     check_reach(shown, width)

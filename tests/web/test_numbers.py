@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 from browsers import Browser, Page
-from browsers.reach import THEMES_AND_WIDTHS, check_reach
+from browsers.reach import THEMES_AND_WIDTHS, arrange, check_reach
 from page_calls import canvas, complaints, fill, has_button, opened, press, shows
-from studio_calls import StudioProcess
+from studio_calls import SECONDS, StudioProcess
 
 from ancestral import migrations
 from ancestral.evaluation.evaluate import Evaluation
@@ -103,7 +103,7 @@ def test_a_likelihood_is_measured_from_the_page(chromium: Browser, studio: Studi
     fill(page, Images=20, Terms=3)
     page.wait(shows("--images 20 --timesteps 3"))
     press(page, "Measure")
-    page.wait(shows("bits/dim, the variational bound"), 120)
+    page.wait(shows("bits/dim, the variational bound"), SECONDS)
     found = json.loads((studio.folder / measured / "likelihood.json").read_text())
     text = said(page)
     for name in ("total", "diffusion", "reconstruction"):
@@ -119,8 +119,8 @@ def test_a_likelihood_is_measured_from_the_page(chromium: Browser, studio: Studi
     )
     schedule = build_schedule(config_of(studio.folder / measured).diffusion.schedule)
     assert edges == pytest.approx([*plain(Likelihood.model_validate(found), schedule).log_snr], abs=1e-6)
-    assert page.evaluate("document.querySelectorAll('.chart svg path.line').length") >= 3
-    assert page.evaluate("document.querySelectorAll('.chart .error').length") > 10
+    page.wait("document.querySelectorAll('.chart svg path.line').length >= 3")  # once their width is known
+    page.wait("document.querySelectorAll('.chart .error').length > 10")
     assert page.complaints == []
 
 
@@ -214,7 +214,6 @@ def test_numbers_are_within_reach_of_everybody(
 ) -> None:
     for run, words in ((measured, "Recommended:"), (codec, "Not rounded:")):
         page = opened(chromium, studio, f"#/numbers?run={run}", words)
-        page.dark(scheme == "dark")
-        page.resize(width, 800)
+        arrange(page, scheme, width)
         page.evaluate("(() => { for (const each of document.querySelectorAll('#view details')) each.open = true; })()")
         check_reach(page, width)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from browsers import Browser, Page
-from browsers.reach import THEMES_AND_WIDTHS, check_reach
+from browsers.reach import THEMES_AND_WIDTHS, arrange, check_reach
 from page_calls import fill, has_button, opened, press, shows
 from studio_calls import StudioProcess
 
@@ -119,7 +119,6 @@ def test_sharing_is_within_reach_of_everybody(
     scheme: str, width: int, chromium: Browser, studio: StudioProcess
 ) -> None:
     page = opened(chromium, studio, "#/share?run=tiny", "Write the page")
-    page.dark(scheme == "dark")
-    page.resize(width, 800)
+    arrange(page, scheme, width)
     page.wait(has_button("Write the page"))
     check_reach(page, width)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from browsers import Browser, Page
 from browsers.chromium import ChromiumPage
-from browsers.reach import THEMES_AND_WIDTHS, check_reach
+from browsers.reach import THEMES_AND_WIDTHS, arrange, check_reach
 from page_calls import ALERT, FILL, fill, go, has_button, opened, press, shows
 from studio_calls import LONG, TINY, StudioProcess
 
@@ -57,8 +57,7 @@ def test_the_views_are_within_reach_of_everybody(
     scheme: str, width: int, chromium: Browser, studio: StudioProcess
 ) -> None:
     page = chromium.open(studio.address)
-    page.dark(scheme == "dark")
-    page.resize(width, 800)
+    arrange(page, scheme, width)
     for view in VIEWS:
         go(page, view)
         page.wait(shows("Settings that differ" if "compare" in view else "Curves" if "run=" in view else "Budget"))
@@ -70,9 +69,12 @@ def test_the_views_are_within_reach_of_everybody(
 def test_the_theme_is_kept(chromium: Browser, studio: StudioProcess) -> None:
     page = chromium.open(studio.address)
     page.wait("document.querySelector('#views a')")
+    words = "document.querySelector('#theme').textContent"
+    assert page.evaluate(words) == "Switch to dark"
     page.click("#theme")
     reload(page)
     page.wait("document.documentElement.dataset.theme === 'dark'")
+    assert page.evaluate(words) == "Switch to light"
 
 
 def test_without_the_token_the_page_says_where_it_is_opened(chromium: Browser, studio: StudioProcess) -> None:

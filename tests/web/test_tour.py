@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from browsers import Browser, Page
-from browsers.reach import THEMES_AND_WIDTHS, check_reach
+from browsers.reach import THEMES_AND_WIDTHS, arrange, check_reach
 from page_calls import fill, give, go, opened, shows
 from PIL import Image
 from studio_calls import StudioProcess
@@ -165,8 +165,7 @@ def test_the_stations_are_within_reach_of_everybody(
 ) -> None:
     page = opened(chromium, studio, f"#/tour?{AT}", "The image and the pixel")
     page.wait("document.querySelectorAll('.stations a').length === 5")
-    page.dark(scheme == "dark")
-    page.resize(width, 800)
+    arrange(page, scheme, width)
     for number in (1, 3, 5) if scheme == "light" else (2, 4):  # each at every width
         station(page, number, "&steps=4")
         page.wait(PICTURES, 60)

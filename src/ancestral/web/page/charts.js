@@ -6,7 +6,10 @@ import { h, on, svg } from "./elements.js";
  * @typedef {{name: string, x: (number | null)[], y: (number | null)[], error?: (number | null)[]}} Series
  *   null: a gap; `error`: the standard error, drawn as a bar
  */
-/** @typedef {{label: string, log?: boolean, format?: (value: number) => string}} Axis */
+/**
+ * @typedef {{label: string, log?: boolean, format?: (value: number) => string, range?: [number, number]}} Axis
+ *   `range`: what it reaches over at least, also where nothing is to be shown
+ */
 /**
  * @typedef {{series: Series[], x: Axis, y: Axis, ticks?: number[], marks?: {x: number, label: string}[],
  *   title?: string, height?: number, pick?: (x: number) => void}} Chart
@@ -15,7 +18,7 @@ import { h, on, svg } from "./elements.js";
  */
 
 const COLORS = 8; // there are as many of --series-1 and so on
-const MARGIN = { top: 10, right: 14, bottom: 38, left: 58 }; // px
+export const MARGIN = { top: 10, right: 18, bottom: 38, left: 58 }; // px
 const MOST_POINTS = 1500; // of a line that is drawn; more are seen as the least and largest of each place
 const APART = 2; // px from the error bars of one line to those of the next
 const MOST_ROWS = 25; // of the table
@@ -39,13 +42,18 @@ export function lineChart(element, chart) {
   figure.append(plot, legend, table);
   element.append(figure);
   on(table, "toggle", () => tabulate(table, shown));
+  let width = 0; // kept: to ask for it makes the browser lay out the page
   const draw = () => {
-    if (!plot.clientWidth) return;
-    const { whole, mark } = drawing(shown, plot.clientWidth, legend);
+    if (!width) return;
+    const { whole, mark } = drawing(shown, width, legend);
     plot.replaceChildren(whole);
     (show = mark)(marked);
   };
-  const watcher = new ResizeObserver(draw);
+  const watcher = new ResizeObserver(() => {
+    if (plot.clientWidth === width) return;
+    width = plot.clientWidth;
+    draw();
+  });
   watcher.observe(plot);
   const update = (/** @type {Chart} */ to) => {
     shown = to;
@@ -90,7 +98,7 @@ export function short(value) {
   const size = Math.abs(value);
   if (size >= 1e6) return `${trimmed((value / 1e6).toPrecision(3))}M`;
   if (size >= 1e4) return `${trimmed((value / 1e3).toPrecision(3))}k`;
-  if (size && size < 1e-3) return value.toExponential(1).replace("e-", "e−");
+  if (size && size < 1e-3) return Number(value.toPrecision(2)).toExponential().replaceAll("-", "−");
   return trimmed(value.toPrecision(4)).replace("-", "−");
 }
 
@@ -105,9 +113,10 @@ function trimmed(digits) {
  * @param {number[]} values
  * @param {boolean} log
  * @param {[number, number]} pixels of the lowest and the highest
+ * @param {boolean} [ends] whether it ends at ticks
  * @returns {Scale | null} null where there is nothing to show
  */
-function scaleOf(values, log, [from, to]) {
+function scaleOf(values, log, [from, to], ends = false) {
   const usable = values.filter((each) => Number.isFinite(each) && (!log || each > 0));
   if (!usable.length) return null;
   const warp = log ? Math.log10 : (/** @type {number} */ x) => x,
@@ -117,41 +126,52 @@ function scaleOf(values, log, [from, to]) {
   for (const each of usable) ((low = Math.min(low, each)), (high = Math.max(high, each)));
   if (low === high)
     [low, high] = log ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
+  const count = Math.max(2, Math.abs(to - from) / (ends ? 50 : 80)),
+    ticks = log ? decades(low, high, ends) : rounds(low, high, count, ends);
+  if (ends) [low, high] = [Math.min(low, ...ticks), Math.max(high, ...ticks)];
   const [a, b] = [warp(low), warp(high)];
   return {
     toPixels: (value) => from + ((warp(value) - a) / (b - a)) * (to - from),
     toValue: (at) => back(a + ((at - from) / (to - from)) * (b - a)),
-    ticks: log ? decades(low, high) : rounds(low, high, Math.max(2, Math.abs(to - from) / 80)),
+    ticks,
   };
 }
 
 /**
+ * Round numbers; no halves of what is counted.
+ *
  * @param {number} low
  * @param {number} high
- * @param {number} count
+ * @param {number} count how many there are at most, about
+ * @param {boolean} [around] whether they begin and end outside
  */
-function rounds(low, high, count) {
+export function rounds(low, high, count, around = false) {
   const rough = (high - low) / count,
-    power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * ([1, 2, 5, 10].find((each) => each * power >= rough) ?? 10);
-  const first = Math.ceil(low / step - 1e-9),
-    found = [];
-  for (let i = first; i * step <= high + 1e-9 * step; i++) found.push(Number((i * step).toPrecision(12)));
-  return found;
+    power = 10 ** Math.floor(Math.log10(rough)),
+    steps = power === 1 ? [1, 2, 5] : [1, 2, 2.5, 5];
+  const step = power * (steps.find((each) => each * power >= rough) ?? 10);
+  const [first, last] = [low / step - 1e-9, high / step + 1e-9],
+    ends = around ? [Math.floor(first + 2e-9), Math.ceil(last - 2e-9)] : [Math.ceil(first), Math.floor(last)];
+  return Array.from({ length: ends[1] - ends[0] + 1 }, (_, i) => Number(((ends[0] + i) * step).toPrecision(12)));
 }
 
 /**
  * @param {number} low
  * @param {number} high
+ * @param {boolean} around
  */
-function decades(low, high) {
+function decades(low, high, around) {
   const found = [];
-  for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power++) {
+  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
     for (const each of high / low < 30 ? [1, 2, 5] : [1]) found.push(each * 10 ** power);
   }
-  const within = found.filter((each) => each >= low * (1 - 1e-9) && each <= high * (1 + 1e-9));
+  const [least, most] = [low * (1 + 1e-9), high * (1 - 1e-9)];
+  const [first, last] = around
+    ? [Math.max(...found.filter((each) => each <= least)), Math.min(...found.filter((each) => each >= most))]
+    : [low * (1 - 1e-9), high * (1 + 1e-9)];
+  const within = found.filter((each) => each >= first && each <= last);
   const spare = Math.ceil(within.length / 8);
-  return within.length > 2 ? within.filter((_, i) => i % spare === 0) : rounds(low, high, 4);
+  return within.length > 2 ? within.filter((_, i) => i % spare === 0) : rounds(low, high, 4, around);
 }
 
 /**
@@ -167,8 +187,9 @@ function drawing(chart, width, legend) {
   const whole = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
   const xs = chart.series.flatMap((each) => finite(each.x)),
     ys = chart.series.flatMap(reach);
-  const x = scaleOf([...xs, ...(chart.marks ?? []).map((each) => each.x)], Boolean(chart.x.log), [left, end]);
-  const y = scaleOf(ys, Boolean(chart.y.log), [floor, top]);
+  const marks = (chart.marks ?? []).map((each) => each.x), bounds = xs.length ? (chart.x.range ?? []) : [];
+  const x = scaleOf([...xs, ...marks, ...bounds], Boolean(chart.x.log), [left, end]);
+  const y = scaleOf([...ys, ...(ys.length ? (chart.y.range ?? []) : [])], Boolean(chart.y.log), [floor, top], true);
   showLegend(legend, chart);
   if (!x || !y) {
     whole.append(svg("text", { x: width / 2, y: height / 2, class: "axis middle" }, "nothing to show yet"));

@@ -1,5 +1,6 @@
 /** A falling curve that is drawn by its points: they are dragged, or moved by keys. */
 
+import { MARGIN as SIDES, rounds } from "./charts.js";
 import { h, on, svg } from "./elements.js";
 
 /** @typedef {import("./schedule_tables.js").Point} Point */
@@ -9,7 +10,7 @@ import { h, on, svg } from "./elements.js";
  */
 
 const HEIGHT = 320,
-  MARGIN = { top: 12, right: 16, bottom: 40, left: 46 }; // px
+  MARGIN = { ...SIDES, top: 12, bottom: 40 }; // px
 export const LOWEST = -20,
   HIGHEST = 16; // log-SNR
 const APART = 0.02; // log-SNR between two points, at least
@@ -21,6 +22,14 @@ const STEPS = /** @type {Record<string, [number, number]>} */ ({
   ArrowRight: [0.01, 0],
   ArrowLeft: [-0.01, 0],
 });
+
+/**
+ * Where an axis of t is marked.
+ * @param {number} T
+ */
+export function timesOf(T) {
+  return rounds(0, T, 4);
+}
 
 /** @param {(points: Point[]) => void} changed called with the points after one was moved */
 export function curveEditor(changed) {
@@ -41,7 +50,8 @@ export function curveEditor(changed) {
     held = -1,
     drawn = "";
 
-  const x = (/** @type {number} */ u) => MARGIN.left + u * (width - MARGIN.left - MARGIN.right);
+  const along = (/** @type {number} */ t) => MARGIN.left + (t / T()) * (width - MARGIN.left - MARGIN.right);
+  const x = (/** @type {number} */ u) => along(1 + u * (T() - 1));
   const y = (/** @type {number} */ level) => {
     const share = (HIGHEST - Math.min(HIGHEST, Math.max(LOWEST, level))) / (HIGHEST - LOWEST);
     return MARGIN.top + share * (HEIGHT - MARGIN.top - MARGIN.bottom);
@@ -59,14 +69,12 @@ export function curveEditor(changed) {
     axes.replaceChildren();
     for (let level = LOWEST; level <= HIGHEST; level += 4) {
       const at = y(level);
-      axes.append(svg("line", { x1: x(0), x2: x(1), y1: at, y2: at, class: "grid" }));
-      axes.append(svg("text", { x: x(0) - 8, y: at + 4, class: "axis end" }, String(level).replace("-", "−")));
+      axes.append(svg("line", { x1: along(0), x2: x(1), y1: at, y2: at, class: "grid" }));
+      axes.append(svg("text", { x: along(0) - 6, y: at + 4, class: "axis end" }, String(level).replace("-", "−")));
     }
-    for (const u of width < 420 ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]) {
-      axes.append(svg("text", { x: x(u), y: HEIGHT - 20, class: "axis middle" }, String(timeOf(u))));
-    }
-    axes.append(svg("text", { x: x(0.5), y: HEIGHT - 3, class: "axis middle" }, "t; ticks are the sampler's steps"));
-    axes.append(svg("text", { x: x(0) + 6, y: MARGIN.top + 16, class: "axis" }, "log-SNR"));
+    for (const t of timesOf(T())) axes.append(svg("text", { x: along(t), y: HEIGHT - 20, class: "axis middle" }, String(t)));
+    axes.append(svg("text", { x: along(T() / 2), y: HEIGHT - 3, class: "axis middle" }, "t; ticks are the sampler's steps"));
+    axes.append(svg("text", { x: along(0) + 6, y: MARGIN.top + 16, class: "axis" }, "log-SNR"));
   }
 
   function draw() {
@@ -85,7 +93,7 @@ export function curveEditor(changed) {
       "d",
       ticks
         .filter((t) => t > 0)
-        .map((t) => `M${x((t - 1) / last).toFixed(1)} ${floor}v-9`)
+        .map((t) => `M${along(t).toFixed(1)} ${floor}v-9`)
         .join(""),
     );
     drawHandles(points);
@@ -167,12 +175,14 @@ export function curveEditor(changed) {
   on(plot, "pointermove", (event) => {
     if (held < 0) return;
     const box = plot.getBoundingClientRect();
-    const u = (event.clientX - box.left - MARGIN.left) / (width - MARGIN.left - MARGIN.right);
-    const share = (event.clientY - box.top - MARGIN.top) / (HEIGHT - MARGIN.top - MARGIN.bottom);
-    move(held, u, HIGHEST - share * (HIGHEST - LOWEST));
+    const share = (event.clientX - box.left - MARGIN.left) / (width - MARGIN.left - MARGIN.right);
+    const u = (share * T() - 1) / Math.max(1, T() - 1);
+    const depth = (event.clientY - box.top - MARGIN.top) / (HEIGHT - MARGIN.top - MARGIN.bottom);
+    move(held, u, HIGHEST - depth * (HIGHEST - LOWEST));
   });
   on(plot, "pointerup pointercancel", () => (held = -1));
   const watcher = new ResizeObserver(() => {
+    if (element.clientWidth === width) return;
     width = element.clientWidth;
     draw();
   });

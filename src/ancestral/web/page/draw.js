@@ -12,7 +12,7 @@ import { hasEnded, startJob, stopJob } from "./job.js";
 import { JobFilm } from "./job_film.js";
 import { address } from "./route.js";
 import { viewOfRun } from "./run_view.js";
-import { SAMPLING, asParams, samplingFields, scheduleField, samplingOf, tellingFields, tellingOf } from "./sampling_fields.js";
+import { SAMPLING, asParams, differences, samplingFields, scheduleField, samplingOf, tellingFields, tellingOf } from "./sampling_fields.js";
 import { state } from "./store.js";
 
 /** @typedef {import("./route.js").Params} Params */
@@ -20,6 +20,7 @@ import { state } from "./store.js";
 
 const IMAGES = 16, MOST_IMAGES = 256;
 const OTHER = "b."; // what names of the second settings begin with
+const FEWER = 5; // times fewer steps are what the second settings begin with
 const JOBS = [["job", "draw"], [`${OTHER}job`, "draw-b"]]; // where the address has a job's id, and the view it is of
 const CLASSES = [{ value: "", label: "each in turn" }, { value: "none", label: "none in particular" }];
 const NUMBERS = "steps.npz"; // the file of x_t and x_0 as they are computed
@@ -33,6 +34,11 @@ export const view = {
   title: "Draw",
   open: (place) => viewOfRun("draw", place, (details, params) => drawing(place, details, params)),
 };
+
+/** @param {string} differences "": there are none */
+function words(differences) {
+  return differences ? `The other has ${differences}.` : "The other is the same.";
+}
 
 /**
  * What a job of drawing is asked.
@@ -72,8 +78,10 @@ function askedOf(run, { seed: from, num_images: images, classes, attributes, pro
 function drawing({ root, go }, details, first) {
   let asked = first;
   const films = /** @type {(JobFilm | null)[]} */ ([null, null]), shown = filmView({ moved: showButtons });
-  const run = details.id, box = commandBox();
-  const live = liveCommand(box, () => ({ kind: "sample", run, view: "draw", settings: settingsOf(asked, details, "") }));
+  const run = details.id, box = commandBox(), otherBox = commandBox("The other by the command line");
+  const sides = /** @type {const} */ ([["", box], [OTHER, otherBox]]).map(([before, shows]) => {
+    return liveCommand(shows, () => (before && !asked.compare ? null : { kind: "sample", run, view: "draw", settings: settingsOf(asked, details, before) }));
+  });
 
   const change = (/** @type {string} */ name, /** @type {string} */ value) => ask({ ...asked, [name]: value });
   const ask = (/** @type {Params} */ to) => go("draw", to, { replace: true });
@@ -85,14 +93,15 @@ function drawing({ root, go }, details, first) {
   const compares = checkbox("Compare with other settings", false, { change: (to) => compare(to) });
   const schedules = scheduleField(details, (to) => change("schedule", to));
   const numbers = checkbox("Keep every step as numbers, too", false, { change: (to) => change("numbers", to ? "1" : "") });
-  const second = h("fieldset", { class: "form" }, h("legend", null, "The other settings, for the same seeds"), other.element);
+  const differing = h("p", { class: "soft", role: "status" });
+  const second = h("fieldset", { class: "form" }, h("legend", null, "The other settings, for the same seeds"), differing, other.element);
   const start = h("button", { type: "submit", class: "main" }, "Draw"), stop = button("Stop", halt);
   const file = h("input", { type: "file", accept: "image/png", hidden: true, onchange: () => restore(file.files?.[0]) });
   const form = h("form", { class: "ask", "aria-label": "What to draw", onsubmit: draw },
     telling.element, h("div", { class: "pair two" }, from.element, count.element), sampling.element, schedules.element, numbers.element, compares.element, second,
     h("div", { class: "actions" }, start, button("Next seeds", next), stop),
     h("div", { class: "actions" }, button("Settings of a PNG", () => file.click()), file),
-    h("p", { class: "soft" }, "A PNG that was drawn here may be dropped anywhere: its settings are taken up."), box.element,
+    h("p", { class: "soft" }, "A PNG that was drawn here may be dropped anywhere: its settings are taken up."), box.element, otherBox.element,
   );
 
   const modes = h("fieldset", { class: "choice" }, h("legend", { class: "unseen" }, "What is shown of the two"));
@@ -157,10 +166,15 @@ function drawing({ root, go }, details, first) {
     await Promise.all(films.map((each) => each?.job && !hasEnded(each.job) && stopJob(each.id)));
   }
 
-  /** @param {boolean} on */
+  /**
+   * The other settings begin as the first with fewer steps: what steps are for is seen at once.
+   * @param {boolean} on
+   */
   function compare(on) {
+    const steps = Number(asked.steps || details.sampling.steps), fewer = steps > 1 ? Math.ceil(steps / FEWER) : 2;
     const copied = Object.fromEntries(SAMPLING.map((name) => [OTHER + name, on ? (asked[name] ?? "") : ""]));
-    ask({ ...asked, ...copied, compare: on ? "1" : "", [`${OTHER}job`]: "" });
+    const begun = on ? { ...copied, [`${OTHER}steps`]: String(fewer), compare: "1" } : { ...copied, compare: "" };
+    ask({ ...asked, ...begun, [`${OTHER}job`]: "" });
   }
 
   /**
@@ -217,8 +231,18 @@ function drawing({ root, go }, details, first) {
     both.hidden = !isBoth;
     share.element.hidden = mode() !== "wipe";
     if (one?.length) shown.show(isBoth && two ? comparison(one, two, mode, () => share.value) : one);
-    facts.textContent = isBoth && one && two && [one, two].every((each) => each.job && hasEnded(each.job)) ? apart(one, two) : "";
+    const jobs = [one?.job, two?.job].flatMap((each) => each && hasEnded(each) ? [each] : []);
+    facts.textContent = isBoth && one && two && jobs.length === 2 ? `${drawnBy(jobs)} ${apart(one, two)}` : "";
     showButtons();
+  }
+
+  /**
+   * In what the settings differed that two jobs were drawn by.
+   * @param {import("./store.js").Job[]} jobs
+   */
+  function drawnBy(jobs) {
+    const [one, other] = jobs.map(({ settings }, i) => asParams(settings.sampling ?? {}, i ? OTHER : ""));
+    return words(differences({ ...one, ...other }, OTHER, details));
   }
 
   function showButtons() {
@@ -274,10 +298,11 @@ function drawing({ root, go }, details, first) {
     compares.value = Boolean(params.compare);
     numbers.value = Boolean(params.numbers);
     second.hidden = !params.compare;
+    differing.textContent = words(differences(params, OTHER, details));
     attach(0, params.job);
     attach(1, params.compare ? params[`${OTHER}job`] : "");
     showButtons();
-    live();
+    for (const live of sides) live();
   }
 
   /** What was asked last: here, or of the server, by another page. */

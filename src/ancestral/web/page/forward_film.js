@@ -5,31 +5,29 @@ import { h } from "./elements.js";
 import { asBytes } from "./own_image.js";
 import { levelOf } from "./schedule_tables.js";
 
-const MOMENTS = 9;
+export const MOMENTS = 9;
 
 /** @param {(t: number) => string} [caption] */
-export function forwardFilm(caption = (t) => `t = ${t}`) {
+export function forwardFilm(caption = (t) => `t\u202f=\u202f${t}`) {
   const canvases = Array.from({ length: MOMENTS }, () => h("canvas", { role: "img" }));
   const words = canvases.map(() => h("figcaption"));
   const element = h("div", { class: "moments" }, ...canvases.map((canvas, i) => h("figure", null, canvas, words[i])));
-  return {
-    element,
-    /**
-     * @param {import("./schedule_tables.js").Table} table
-     * @param {Float32Array} x0
-     * @param {Float32Array} eps
-     * @param {number[]} shape
-     */
-    show(table, x0, eps, shape) {
-      const T = table.length - 1;
-      canvases.forEach((canvas, i) => {
-        const t = Math.round((i * T) / (MOMENTS - 1));
-        show(canvas, asBytes(noised(table, t, x0, eps)), shape);
-        canvas.setAttribute("aria-label", `The image at t = ${t}`);
-        words[i].textContent = caption(t);
-      });
-    },
-  };
+  /**
+   * Draws one of the moments.
+   *
+   * @param {number} i
+   * @param {import("./schedule_tables.js").Table} table
+   * @param {Float32Array} x0
+   * @param {Float32Array} eps
+   * @param {number[]} shape
+   */
+  function draw(i, table, x0, eps, shape) {
+    const t = Math.round((i * (table.length - 1)) / (MOMENTS - 1));
+    show(canvases[i], asBytes(noised(table, t, x0, eps)), shape);
+    canvases[i].setAttribute("aria-label", `The image at t = ${t}`);
+    words[i].textContent = caption(t);
+  }
+  return { element, draw };
 }
 
 /**

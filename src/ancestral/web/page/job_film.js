@@ -117,7 +117,8 @@ export class JobFilm {
   name(image) {
     const { kind, settings, frames } = this.job ?? {}, label = frames?.labels?.[image] ?? "";
     if (kind !== "sample") return label; // which says the seed, of edits
-    return [`seed ${BigInt(settings?.seed ?? 0) + BigInt(image)}`, label].filter(Boolean).join(", ");
+    const told = label && !settings?.prompt?.length ? `class ${label}` : label; // beside a text a class needs no name
+    return [`seed ${BigInt(settings?.seed ?? 0) + BigInt(image)}`, told].filter(Boolean).join(", ");
   }
 
   close() {

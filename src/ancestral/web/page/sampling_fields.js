@@ -59,6 +59,21 @@ export function asParams(settings, before = "") {
 }
 
 /**
+ * In what two ways to generate differ, in words; "" where they do not. The names of the other's begin with `before`.
+ *
+ * @param {Params} params
+ * @param {string} before
+ * @param {Details} details
+ */
+export function differences(params, before, { sampling }) {
+  const [from, to] = sampling.guidance_interval ?? [], usual = /** @type {Record<string, any>} */ ({ ...sampling, guidance_from: from, guidance_to: to });
+  const words = (/** @type {string} */ name, /** @type {string} */ asked) => asked || String(usual[name] ?? "usual");
+  const pairs = SAMPLING.map((name) => ({ name, one: words(name, of(params)(name)), other: words(name, of(params, before)(name)) }));
+  const found = pairs.filter(({ one, other }) => one !== other);
+  return found.map(({ name, one, other }) => `${name.replaceAll("_", " ")} ${other} instead of ${one}`).join(", ");
+}
+
+/**
  * Fields of sampling and of guidance.
  *
  * @param {Details} details

@@ -3,10 +3,10 @@
 import { get, post, save } from "./api.js";
 import { lineChart } from "./charts.js";
 import { commandBox } from "./command.js";
-import { HIGHEST, LOWEST, curveEditor } from "./curve_editor.js";
+import { HIGHEST, LOWEST, curveEditor, timesOf } from "./curve_editor.js";
 import { button, fail, h, on, say } from "./elements.js";
 import { checkbox, number, select, text } from "./fields.js";
-import { forwardFilm } from "./forward_film.js";
+import { MOMENTS, forwardFilm } from "./forward_film.js";
 import { noiseOf, ownImage } from "./own_image.js";
 import {
   GRIDS,
@@ -30,6 +30,7 @@ const OWN = "points"; // in place of a name
 const MOST_TIMESTEPS = 10_000; // that a page draws at every move
 const MOST_DRAWN = 400; // points of a curve
 const SIDE = 48; // of the picture where no run says one
+const ENOUGH = 5; // ms of a frame, after which what is left is drawn in the next
 const REMEMBERED = 300; // ms after the last change until the address says it
 
 /** @type {import("./main.js").View} */
@@ -120,6 +121,11 @@ function designer({ root, go }, params, details) {
   const stored = /** @type {Map<string, Schedule>} */ (new Map());
   let points = /** @type {Point[]} */ ([]),
     table = /** @type {Table} */ (tableOf({ name: "cosine", num_timesteps: 1000 }));
+  const moments = Array.from({ length: MOMENTS }, (_, i) => () => film.draw(i, table, image.x0, eps, shape));
+  const parts = [drawSignal, drawNoise, ...moments]; // of what follows from the curve
+  let isMoved = false,
+    next = 0, // of the parts
+    left = 0; // of them, until all show the curve
   let asked = 0,
     timer = 0,
     exact = /** @type {Schedule | null} */ (null); // a table that was opened, until it is changed
@@ -191,8 +197,15 @@ function designer({ root, go }, params, details) {
     const made = lineChart(section, { title, series: [], x: { label: "t" }, y: { label, log }, height: 200 });
     return {
       ...made,
-      draw: (/** @type {number[]} */ x, /** @type {number[]} */ y) =>
-        made.update({ title, series: [{ name: label, x, y }], x: { label: "t" }, y: { label, log }, height: 200 }),
+      /**
+       * @param {number[]} x
+       * @param {number[]} y
+       */
+      draw(x, y) {
+        const T = table.length - 1,
+          along = { label: "t", range: /** @type {[number, number]} */ ([0, T]) };
+        made.update({ title, series: [{ name: label, x, y }], x: along, ticks: timesOf(T), y: { label, log }, height: 200 });
+      },
     };
   }
 
@@ -249,16 +262,26 @@ function designer({ root, go }, params, details) {
     draw([...points.slice(0, widest + 1), [(u + to) / 2, (level + end) / 2], ...points.slice(widest + 1)]);
   }
 
-  /** Draws everything anew, at the next frame. */
+  /** Draws everything anew: the curve at the next frame, and what follows from it then, as far as there is time. */
   function redraw() {
-    asked ||= requestAnimationFrame(() => {
-      asked = 0;
-      const begun = performance.now();
-      compute();
-      performance.measure("schedule", { start: begun, end: performance.now() });
-    });
+    isMoved = true;
+    asked ||= requestAnimationFrame(frame);
   }
 
+  function frame() {
+    const begun = performance.now();
+    if (isMoved && compute()) left = parts.length;
+    isMoved = false;
+    for (let isTime = true; left && isTime; isTime = performance.now() - begun < ENOUGH) {
+      parts[next]();
+      next = (next + 1) % parts.length;
+      left--;
+    }
+    asked = left ? requestAnimationFrame(frame) : 0;
+    performance.measure("schedule", { start: begun, end: performance.now() });
+  }
+
+  /** The table of what is asked, and its curve; false where there is none. */
   function compute() {
     try {
       const T = fields.T.value ?? 0,
@@ -270,27 +293,39 @@ function designer({ root, go }, params, details) {
       wrong.textContent = "";
     } catch (fault) {
       wrong.textContent = /** @type {Error} */ (fault).message;
-      return;
+      return false;
     }
-    const T = table.length - 1,
-      steps = Math.min(fields.steps.value || 1, T),
-      every = Math.ceil(T / MOST_DRAWN);
-    const times = Array.from({ length: Math.ceil(T / every) }, (_, i) => T - every * i).reverse(),
-      betas = betasOf(table);
+    const steps = Math.min(fields.steps.value || 1, table.length - 1);
     editor.show({ levels: logSnrOf(table), points, ticks: GRIDS[fields.grid.value](table, steps) });
-    signal.draw(
-      times,
-      times.map((t) => table[t]),
-    );
-    noise.draw(
-      times,
-      times.map((t) => betas[t - 1]),
-    );
-    film.show(table, image.x0, eps, shape);
     if (asNumbers.open && !numbers.contains(document.activeElement)) showNumbers();
     showCommand();
     clearTimeout(timer);
     timer = setTimeout(remember, REMEMBERED);
+    return true;
+  }
+
+  /** Some of the timesteps, T among them. */
+  function timesShown() {
+    const T = table.length - 1,
+      every = Math.ceil(T / MOST_DRAWN);
+    return Array.from({ length: Math.ceil(T / every) }, (_, i) => T - every * i).reverse();
+  }
+
+  function drawSignal() {
+    const times = [0, ...timesShown()];
+    signal.draw(
+      times,
+      times.map((t) => table[t]),
+    );
+  }
+
+  function drawNoise() {
+    const times = timesShown(),
+      betas = betasOf(table);
+    noise.draw(
+      times,
+      times.map((t) => betas[t - 1]),
+    );
   }
 
   function showNumbers() {

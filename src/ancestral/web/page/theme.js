@@ -7,13 +7,14 @@ const KEPT = "ancestral-theme";
 export function offerTheme() {
   const isDark = matchMedia("(prefers-color-scheme: dark)");
   const chosen = () => localStorage.getItem(KEPT) ?? (isDark.matches ? "dark" : "light");
+  const other = () => (chosen() === "dark" ? "light" : "dark");
   const show = () => {
     document.documentElement.dataset.theme = chosen();
-    part("theme").setAttribute("aria-pressed", String(chosen() === "dark"));
+    part("theme").textContent = `Switch to ${other()}`;
   };
   on(isDark, "change", show);
   on(part("theme"), "click", () => {
-    localStorage.setItem(KEPT, chosen() === "dark" ? "light" : "dark");
+    localStorage.setItem(KEPT, other());
     show();
   });
   show();

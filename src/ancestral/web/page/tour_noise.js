@@ -4,7 +4,7 @@ import { show } from "../../share/pictures.js";
 import { lineChart } from "./charts.js";
 import { h } from "./elements.js";
 import { range } from "./fields.js";
-import { forwardFilm, noised } from "./forward_film.js";
+import { MOMENTS, forwardFilm, noised } from "./forward_film.js";
 import { formula, shown } from "./math.js";
 import { asBytes } from "./own_image.js";
 import { levelOf, stepOf } from "./schedule_tables.js";
@@ -55,7 +55,7 @@ export function forwardStation(walk) {
       const values = { alpha, sigma, snr, x0: walk.at(x0), eps: walk.at(eps), xt: walk.at(xt) };
       for (const each of [...level, numbers]) each.set(values);
       large.show({ x0, eps, xt }, details.shape);
-      film.show(table, x0, eps, details.shape);
+      for (let i = 0; i < MOMENTS; i++) film.draw(i, table, x0, eps, details.shape);
     },
   };
 }
