@@ -11,6 +11,7 @@ from urllib.parse import urldefrag, urljoin
 import pytest
 
 STANDARDS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+LONGEST = 180  # s that anything may take
 MIDDLE = """(selector) => {
   const found = document.querySelector(selector);
   if (!found) throw new Error(`there is no ${selector}`);
@@ -87,10 +88,11 @@ class Page(ABC):
             raise ScriptError(found["error"])
         return found.get("value")
 
-    def wait(self, expression: str, seconds: float = 30) -> None:
-        """Returns once the expression is true, which is looked at every few milliseconds."""
-        end = f"const end = performance.now() + {1000 * seconds};"
-        late = f"if (performance.now() > end) throw new Error({json.dumps(f'not true in {seconds} s: {expression}')});"
+    def wait(self, expression: str) -> None:
+        """Returns once the expression is true, which is looked at every few milliseconds. It may take very long: a
+        test is about what happens, and the machine may be busy."""
+        end = f"const end = performance.now() + {1000 * LONGEST};"
+        late = f"if (performance.now() > end) throw new Error({json.dumps(f'not true in {LONGEST} s: {expression}')});"
         again = f"while (!(await ({expression}\n))) {{ {late} await new Promise((done) => setTimeout(done, 5)); }}"
         self.evaluate(f"(async () => {{ {end} {again} }})()")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
-from browsers.page import Page, Points
+from browsers.page import LONGEST, Page, Points
 
-SECONDS = 120
+SECONDS = LONGEST + 30
 """How long a browser may take to start, or to answer."""
 KEYS = (
     {"Backspace": "\ue003", "Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "Space": " ", "Delete": "\ue017"}

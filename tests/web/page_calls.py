@@ -102,7 +102,7 @@ def job_of(page: Page) -> str:
 
 def ended(page: Page, studio: StudioProcess, job: str) -> dict[str, Any]:
     """A job once it has ended, and the page shows all of it."""
-    page.wait(f"['Drawn', 'Generated'].includes({STATUS}) || ({ALERT})", 60)
+    page.wait(f"['Drawn', 'Generated'].includes({STATUS}) || ({ALERT})")
     assert page.evaluate(ALERT) == ""
     tree = studio.get(f"/api/jobs/{job}")
     assert tree["state"] == "done", tree["why"]

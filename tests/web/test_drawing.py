@@ -174,7 +174,7 @@ def test_what_is_drawn_outlives_its_page_and_its_connection(chromium: Browser, s
     pages = (page, reloaded, beside)
     for each in pages:
         tree = ended(each, studio, job)
-        each.wait(f"document.querySelector('.film-bar input').max === '{tree['frames']['count'] - 1}'", 60)
+        each.wait(f"document.querySelector('.film-bar input').max === '{tree['frames']['count'] - 1}'")
         assert job_of(each) == job
     assert tree["frames"]["count"] == len(tree["frames"]["steps"]) == 121
     for place in (0, 60, tree["frames"]["count"] - 1):
@@ -223,7 +223,7 @@ def test_the_death_of_what_draws_is_told_and_the_next_drawing_works(chromium: Br
     assert failed["state"] == "failed" and "was killed by signal 9" in failed["why"]
     go(page, "#/tour?run=model%3Adigits&at=4")
     page.wait(shows("Loading torch and the model, for "))
-    page.wait("document.querySelectorAll('.sum tbody tr').length", 60)
+    page.wait("document.querySelectorAll('.sum tbody tr').length")
     assert not page.evaluate(shows("Loading torch and the model, for "))
     go(page, f"{DRAW}&images=1&steps=3")
     page.wait(shows("Next seeds"))

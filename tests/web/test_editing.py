@@ -12,7 +12,7 @@ import pytest
 from browsers import Browser, Page
 from page_calls import ALERT, WALL, begun, canvas, complaints, ended, fill, give, go, opened, press, shows, wall
 from PIL import Image
-from studio_calls import SECONDS, StudioProcess
+from studio_calls import StudioProcess
 
 from ancestral.cli.main import main
 from ancestral.jobs.edit_tasks import TASKS
@@ -38,7 +38,7 @@ def drawn(studio: StudioProcess) -> Iterator[dict[str, Any]]:
 def page(chromium: Browser, studio: StudioProcess, drawn: dict[str, Any]) -> Page:
     """The view, with the second digit in it."""
     found = opened(chromium, studio, f"#/edit?run=model%3Adigits&of={drawn['id']}&image=1&steps=3", "Open a mask")
-    found.wait("new URLSearchParams(location.hash.split('?')[1]).get('a')", SECONDS)
+    found.wait("new URLSearchParams(location.hash.split('?')[1]).get('a')")
     return found
 
 

@@ -42,7 +42,7 @@ def section(chromium: Browser, studio: StudioProcess, name: str, words: str) -> 
 def saved(page: Page, words: str, file: str) -> str:
     """Presses what writes a file, saves it; the digest of what was saved."""
     press(page, words)
-    page.wait(has_button(f"Save {file}"), 120)
+    page.wait(has_button(f"Save {file}"))
     press(page, f"Save {file}")
     page.wait("window.saved")
     return str(page.evaluate(DIGEST))

@@ -104,29 +104,29 @@ def test_a_training_is_begun_watched_stopped_and_goes_on(chromium: Browser, stud
     page.wait(shows(f"--training.steps {LONG}"))
     press(page, "Train")
     page.wait("location.hash === '#/train?run=paged'")
-    page.wait("document.querySelectorAll('.chart').length >= 4", 60)
-    page.wait("document.querySelector('img.wall')?.naturalWidth", 60)
+    page.wait("document.querySelectorAll('.chart').length >= 4")
+    page.wait("document.querySelector('img.wall')?.naturalWidth")
     reload(page)
     page.wait(f"{has_button('Stop and keep')} && document.querySelectorAll('.chart').length >= 4")
     beside = opened(chromium, studio, "#/train?run=paged", "Training")
     beside.wait(has_button("Stop and keep"))
     press(page, "Stop and keep")
-    page.wait(has_button("Go on"), 60)
+    page.wait(has_button("Go on"))
     beside.wait(has_button("Go on"))
     stopped, seen = logged(studio, "paged"), f"images seen{studio.get('/api/runs/paged')['images']:,}"
     for each in (page, beside):
         each.wait(shows(seen))
     press(page, "Go on")
     page.wait(f"/ancestral train .*paged/.test(document.querySelector('main').textContent) && {shows('Training:')}")
-    page.wait(f"!({shows(seen)})", 60)
+    page.wait(f"!({shows(seen)})")
     press(page, "Stop and keep")
-    page.wait(has_button("Go on"), 60)
+    page.wait(has_button("Go on"))
     steps = [record["step"] for record in logged(studio, "paged")]
     assert steps == sorted({*steps})
     assert logged(studio, "paged")[: len(stopped)] == stopped
     saved = studio.get("/api/runs/paged")["checkpoints"][-1]
     press(page, "Go on")
-    page.wait(f"{has_button('Stop and keep')} && {shows('Training:')}", 60)
+    page.wait(f"{has_button('Stop and keep')} && {shows('Training:')}")
     with held(studio, "paged"):  # else it has saved before it can be asked again
         press(page, "Stop and keep")
         for each in (page, beside):
@@ -135,7 +135,7 @@ def test_a_training_is_begun_watched_stopped_and_goes_on(chromium: Browser, stud
         page.wait(shows(f"What it learned after step {saved:,}, its last checkpoint, is lost if it ends now."))
         press(page, "End it now")
         page.wait(f"!({has_button('End it now')})")
-    page.wait(shows(f"It was ended at once. It goes on from step {saved:,}, its last checkpoint."), 60)
+    page.wait(shows(f"It was ended at once. It goes on from step {saved:,}, its last checkpoint."))
     assert studio.get("/api/runs/paged")["checkpoints"][-1] == saved
     assert page.evaluate(ALERT) == ""
     assert page.complaints == []
@@ -294,7 +294,7 @@ def test_images_are_looked_at_before_they_are_trained_on(chromium: Browser, stud
     page.wait("document.querySelector('#jobs li')")
     height, above = page.evaluate(NOT_HIDDEN, ".all-settings summary")
     assert 0 < height < 800 / 16 and above >= 0, "jobs are a line, and nothing that is gone to is behind it"
-    page.wait(has_button("Take the suggestion"), 120)
+    page.wait(has_button("Take the suggestion"))
     found = page.evaluate("document.querySelector('.data-check').innerText")
     for words in (
         "usable images\n8",

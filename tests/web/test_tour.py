@@ -61,7 +61,7 @@ def told(job: StepSettings) -> dict[str, Any]:
 def station(page: Page, number: int, more: str = "") -> None:
     go(page, f"#/tour?{AT}&at={number}{more}")
     page.wait(f"document.querySelector('[aria-current=step]').textContent && location.hash.includes('at={number}')")
-    page.wait(f"document.querySelector('.station') && {NUMBERS}.length > {2 if number < 5 else -1}", 60)
+    page.wait(f"document.querySelector('.station') && {NUMBERS}.length > {2 if number < 5 else -1}")
 
 
 def test_noise_and_the_posterior_are_those_of_python(touring: Page, studio: StudioProcess, own: torch.Tensor) -> None:
@@ -90,7 +90,7 @@ def test_a_step_of_training_is_that_of_the_command_line(
     touring: Page, studio: StudioProcess, own: torch.Tensor, tmp_path: Path
 ) -> None:
     station(touring, 3)
-    touring.wait(PICTURES, 60)
+    touring.wait(PICTURES)
     Image.fromarray(own[0, 0].numpy()).save(tmp_path / "own.png")
     job = TrainingStepSettings(run=studio.folder / "tiny", image=tmp_path / "own.png", t=T, seed=3, pixel=(ROW, COLUMN))
     found = told(job)
@@ -105,7 +105,7 @@ def test_a_step_of_training_is_that_of_the_command_line(
 
 def test_a_step_of_sampling_is_the_sum_of_its_terms(touring: Page, studio: StudioProcess) -> None:
     station(touring, 4, "&sampler=dpm%2B%2B3m&steps=8&k=4&classes=7")
-    touring.wait("document.querySelectorAll('.sum tbody tr').length === 5", 60)
+    touring.wait("document.querySelectorAll('.sum tbody tr').length === 5")
     touring.wait(PICTURES)
     cells = touring.evaluate(
         "[...document.querySelectorAll('.sum tbody tr')].map((row) => [...row.querySelectorAll('td')]"
@@ -130,7 +130,7 @@ def test_a_step_of_sampling_is_the_sum_of_its_terms(touring: Page, studio: Studi
 
 def test_the_chain_leads_to_a_step_and_from_what_was_drawn(touring: Page, studio: StudioProcess) -> None:
     station(touring, 5, "&steps=8&k=2")
-    touring.wait("document.querySelector('.chart .place')?.getAttribute('visibility') === 'visible'", 60)
+    touring.wait("document.querySelector('.chart .place')?.getAttribute('visibility') === 'visible'")
     touring.click(".chart svg")
     touring.wait("Number(new URLSearchParams(location.hash.split('?')[1]).get('k')) > 2")
     asked = {"kind": "sample", "run": "tiny", "view": "draw", "settings": {"num_images": 12, "seed": 5}}
@@ -148,10 +148,10 @@ def test_the_run_gives_an_image_which_the_address_keeps(
 ) -> None:
     before = touring.evaluate("location.hash")
     touring.click(".own-image button")
-    touring.wait(shows("Generated from the seed 0: 0"), 60)
+    touring.wait(shows("Generated from the seed 0: 0"))
     touring.wait(f"location.hash !== {json.dumps(before)} && location.hash.includes('classes=0')")
     touring.click(".own-image button:nth-of-type(2)")
-    touring.wait(shows("Held-out image 0: "), 60)
+    touring.wait(shows("Held-out image 0: "))
     touring.wait("!location.hash.includes('classes=0')")
     numbers, kept = touring.evaluate(NUMBERS), touring.evaluate("location.hash")
     again = opened(chromium, studio, kept, "The image and the pixel")
@@ -168,7 +168,7 @@ def test_the_stations_are_within_reach_of_everybody(
     arrange(page, scheme, width)
     for number in (1, 3, 5) if scheme == "light" else (2, 4):  # each at every width
         station(page, number, "&steps=4")
-        page.wait(PICTURES, 60)
+        page.wait(PICTURES)
         page.wait("document.querySelector('.station .command')?.hidden !== true")
         check_reach(page, width)
     assert page.complaints == []

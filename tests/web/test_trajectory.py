@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from browsers import Browser, Page
 from page_calls import begun, canvas, complaints, ended, fill, opened, press, shows, wall
-from studio_calls import SECONDS, StudioProcess
+from studio_calls import StudioProcess
 
 IMAGES, STEPS = 64, 50
 SLIDER = "document.querySelector('.film-bar input')"
@@ -62,7 +62,7 @@ def film(drawn: dict[str, Any], studio: StudioProcess) -> np.ndarray:
 def page(chromium: Browser, studio: StudioProcess, drawn: dict[str, Any]) -> Page:
     """The view of that job, whole."""
     found = opened(chromium, studio, f"#/trajectory?run=model%3Adigits&job={drawn['id']}", "The chosen pixel")
-    found.wait(f"{SLIDER}.max === '{STEPS}'", SECONDS)
+    found.wait(f"{SLIDER}.max === '{STEPS}'")
     return found
 
 
@@ -144,7 +144,7 @@ def test_images_go_on_in_another_way_beside_what_they_became(
     fill(page, Class="7", Sampler="ancestral")
     page.wait(shows("--branch 9 --then-classes 7 --then-sampler ancestral"))
     press(page, "Branch")
-    page.wait(shows("right after step 9 by class 7, ancestral. At the end: They differ"), SECONDS)
+    page.wait(shows("right after step 9 by class 7, ancestral. At the end: They differ"))
     job = page.evaluate("new URLSearchParams(location.hash.split('?')[1]).get('branch')")
     answer = studio.ask("GET", f"/api/jobs/{job}/frames", headers=studio.own_headers())
     branch = np.frombuffer(answer.body, np.uint8).reshape(film.shape)

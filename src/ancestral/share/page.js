@@ -42,7 +42,7 @@ function describe() {
 
 function showTheme(dark) {
   document.documentElement.dataset.theme = dark ? "dark" : "light";
-  part("theme").setAttribute("aria-pressed", dark);
+  part("theme").textContent = `Switch to ${dark ? "light" : "dark"}`;
 }
 
 /** Generates what the form asks for; while it is painted, so many fillings. */
