@@ -73,8 +73,8 @@ class Backbone(nn.Module):
             attention.place = place
 
     def with_augmentation(self, size: int) -> "Backbone":
-        """A network of the same modules, not copies, that is also told vectors (B, size) of how images were changed:
-        a new one says what this one says. 0: without what reads them."""
+        """A network of the same modules, not copies, that is also told vectors (B, size) of how images were changed, by
+        a new layer. 0: that is not."""
         network, width = copy.copy(self), self.time_embedding.linear_2.out_features
         network._modules = {**self._modules}
         layer = AugmentationEmbedding(size, width).to(self.time_embedding.linear_2.weight.device) if size else None

@@ -1,12 +1,7 @@
-"""Changed training images whose change the network is told, so that what it generates is plain: non-leaking
-augmentation (Karras et al. 2022, appendix F.2).
+"""Non-leaking augmentation (Karras et al. 2022, appendix F.2): training images are changed, and the network is told how
+each was, by a vector that is 0 for an image as it is. Told 0, as whoever generates tells it, it makes plain images.
 
-Where images are few a network learns them by heart. It is shown changed ones too, and with each a vector that says how
-it was changed, 0 for an image as it is. What changed images have in common with plain ones it learns from both; that
-they are changed it learns for vectors other than 0 alone, and 0 is what is told when images are generated.
-
-Each kind of change happens to an image with the same chance, apart from the others. Beyond an edge lies what is on this
-side of it, mirrored. A changed image is rounded to 256 levels again, as all images are.
+Beyond an edge lies what is on this side of it, mirrored. A changed image has 256 levels, as all images have.
 """
 
 import math
@@ -30,8 +25,8 @@ SCALE, BRIGHTNESS, CONTRAST, SATURATION = 1.25, 0.4, 2**0.5, 2.0  # what a numbe
 def drawn(
     shape: tuple[int, int, int], count: int, chance: float, kinds: Collection[str], draws: Generator
 ) -> Augmentation:
-    """The vectors of so many images of `shape` (C, H, W), each of `kinds` with this chance: moved by whole pixels,
-    turned by any angle. The saturation of grey is 0."""
+    """The vectors of so many images of `shape` (C, H, W), each of `kinds` with this chance. Whole pixels are moved; the
+    saturation of grey is 0."""
     channels, height, width = shape
     happens = torch.rand(count, len(KINDS), generator=draws) < chance
     happens &= torch.tensor([kind in kinds for kind in KINDS])
