@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ancestral.data.datasets import load
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
-from ancestral.settings import Config, DataSettings, ImageSpec, SamplingSettings, TrainingSettings
+from ancestral.settings import Config, DataSettings, ImageSpec, SamplingSettings, TrainingSettings, merged
 from ancestral.training.checkpoint import apart
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
@@ -145,6 +145,13 @@ def test_a_weight_with_two_names_is_written_under_both() -> None:
     written = apart({"a": weight, "b": weight, "c": weight[2:4], "d": torch.ones(1)})
     assert [*map(torch.Tensor.tolist, written.values())] == [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [2, 3], [1]]
     assert len({tensor.untyped_storage().data_ptr() for tensor in written.values()}) == 4
+
+
+def test_it_is_told_labels_alone_so_augmentation_is_refused(tmp_path: Path) -> None:
+    config = merged(CONFIG, {"training": {"augment": 0.1}}, "the test")
+    pipeline, parts = Pipeline.fresh(config, SPEC, "cpu", network=own()), load(CONFIG.data)
+    with pytest.raises(InputError, match=r"training\.augment 0 with a network of one's own, .* got 0\.1; leave it out"):
+        next(train(pipeline, parts, tmp_path / "run"))
 
 
 def test_a_run_folder_may_be_a_text() -> None:

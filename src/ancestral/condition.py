@@ -18,6 +18,7 @@ UNTOLD = -1
 """A label or token that is not told."""
 
 Attributes = Float32[Tensor, "B A"]
+Augmentation = Float32[Tensor, "B A"]
 Tokens = Int64[Tensor, "B *K L"]
 Weights = Float32[Tensor, "B K"]
 States = Float32[Tensor, "B *K L W"]
@@ -31,6 +32,7 @@ class Condition(NamedTuple):
     tokens: Tokens | None = None  # (B, L), or of blends of K texts (B, K, L); -1: not told
     weights: Weights | None = None  # (B, K), the share of each text in a blend, 1 in all; None: a text each
     states: States | None = None  # of the tokens, by an encoder outside the network; None: none has read them
+    augmentation: Augmentation | None = None  # (B, A), how a training image was changed; not a number: not at all
 
     def null(self) -> "Condition":
         """As many images, of none of which anything is told."""

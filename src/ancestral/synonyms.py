@@ -75,12 +75,13 @@ network.heads <- heads num-heads n-heads num-attention-heads
 network.head_width <- num-head-channels attention-head-dim head-dim
 diffusion.prediction <- objective pred-type prediction-type parameterization predict pred-objective
 diffusion.variance | variance <- learn-sigma sigma-type variance-type
-data.flip <- horizontal-flip random-flip augment hflip augmentation mirror random-horizontal-flip
+data.flip <- horizontal-flip random-flip hflip mirror random-horizontal-flip
 data.color <- grayscale greyscale gray grey rgb colors colour mode
 data.color | channels follow from data.color <- in-channels image-channels out-channels num-image-channels
 data.fit <- center-crop crop resize centre-crop random-crop
 data.validation <- val-split validation-split val-fraction val valid val-size
 data.test <- test-split test-fraction test-size
+training.augment <- augment augmentation augment-p augment-prob ada color-jitter random-rotation random-affine
 training.label_dropout <- cond-drop-prob p-uncond uncond-prob cond-dropout drop-prob cfg-dropout class-dropout
 training.checkpoint_every_steps <- save-every save-interval checkpoint-every checkpointing-steps save-freq save-steps
     save-model-epochs save-every-steps checkpoint-interval

@@ -52,7 +52,7 @@ LIKELIHOOD = {
 LEARNED = {
     "diffusion": {"variance": "learned"},
     "network": TWO_LEVELS,
-    "training": {"loss": "hybrid", "timesteps": "stratified"},
+    "training": {"loss": "hybrid", "timesteps": "stratified", "augment": 0.5},
 }
 
 

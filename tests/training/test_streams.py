@@ -32,7 +32,7 @@ CONFIG = tiny(
     {
         "network": {"widths": (8,), "attention": (), "middle_attention": False},
         "diffusion": {"schedule": {"num_timesteps": 10}},
-        "training": {"timesteps": "stratified", "batch_size": 4},
+        "training": {"timesteps": "stratified", "batch_size": 4, "augment": 0.5},
         "sampling": {"steps": 3, "sampler": "ancestral"},
     }
 )
@@ -129,14 +129,14 @@ def test_no_two_uses_share_a_position(made: tuple[Pipeline, Parts], monkeypatch:
 def test_a_step_draws_its_own_numbers_for_each_purpose(
     made: tuple[Pipeline, Parts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When, noise, hidden labels, mirroring and dropout: five streams of one step, all of the step's own."""
+    """When, noise, hidden labels, mirroring, augmentation and dropout: six streams of one step, all of its own."""
     trainer = Trainer(Denoising(fresh(CONFIG)[0]), made[1].train)
     by_step = []
     for step in range(2):
         with recorded(monkeypatch) as texts:
             trainer.advance()
         by_step.append({text for text in texts if "/epoch/" not in text})
-        assert len(by_step[-1]) == 5 and all(str(step) == text.split("/")[-1] for text in by_step[-1])
+        assert len(by_step[-1]) == 6 and all(str(step) == text.split("/")[-1] for text in by_step[-1])
     assert not by_step[0] & by_step[1]
 
 

@@ -44,7 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bf16": {"compute": {"precision": "bfloat16"}},
     "parts": {"compute": {"micro_batch": 2}},
     "muon": {"training": {"optimizer": "muon"}},
-    "transformer": {"network": {**TRANSFORMER, "dropout": 0.0}, "training": {"optimizer": "muon"}},
+    "transformer": {"network": {**TRANSFORMER, "dropout": 0.0}, "training": {"optimizer": "muon", "augment": 0.5}},
     "linear attention": {"network": {**ATTENDS, "dropout": 0.0}, "training": {"optimizer": "muon"}},
     "importance": {"training": {"loss": "vlb", "timesteps": "importance"}},
     "text": {
@@ -180,12 +180,14 @@ def test_processes_that_were_told_otherwise_all_say_what(tmp_path: Path) -> None
 
 
 def draws(processes: Processes, folder: Path, batch_size: int) -> list[list[float]]:
-    """What the network is given of this process's share of the first steps: x_t, t and labels."""
-    pipeline, parts = small({"training": {"batch_size": batch_size}})
+    """What the network is given of this process's share of the first steps: x_t, t, labels and how it was changed."""
+    pipeline, parts = small({"training": {"batch_size": batch_size, "augment": 0.5}})
     trainer = Trainer(Denoising(pipeline), parts.train, processes)
     seen: list[list[float]] = []
     trainer.network.register_forward_pre_hook(
-        lambda _, given: seen.extend([float(x) for x in tensor.flatten()] for tensor in (*given[:2], given[2].labels))
+        lambda _, given: seen.extend(
+            [float(x) for x in tensor.flatten()] for tensor in (*given[:2], given[2].labels, given[2].augmentation)
+        )
     )
     for _ in range(4):
         trainer.advance()
@@ -194,9 +196,9 @@ def draws(processes: Processes, folder: Path, batch_size: int) -> list[list[floa
 
 @pytest.mark.parametrize("world", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_the_shares_are_the_batch_of_one_process(tmp_path: Path, world: int) -> None:
-    """Images, noise, t, labels and which are hidden: 8 images are dealt as 4 + 4 and as 3 + 3 + 2."""
+    """Images, noise, t, labels, which are hidden, augmentation: 8 images are dealt as 4 + 4 and as 3 + 3 + 2."""
     whole = draws(SINGLE_PROCESS, tmp_path, 8)
-    assert len(whole) == 12
+    assert len(whole) == 16
     shares = in_processes(world, draws, tmp_path, 8)
     for k, numbers in enumerate(whole):
         assert [x for share in shares for x in share[k]] == numbers

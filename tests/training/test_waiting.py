@@ -100,8 +100,8 @@ def test_a_step_needs_no_number_of_its_device_and_mixes_no_devices(
     monkeypatch.setattr(randomness_module, "generator", on_meta)
     monkeypatch.setattr(Choices, "autocast", lambda self, device: nullcontext())
     monkeypatch.setattr(step_module, "optimizers_for", lambda weights, network, settings, rows: [])
-    changes = {"training": {"weighting": weighting}, "compute": {"precision": "float32"}}
-    pipeline, parts = fresh(tiny(changes))
+    training = {"weighting": weighting, "augment": 0.0 if kept else 0.5}
+    pipeline, parts = fresh(tiny({"training": training, "compute": {"precision": "float32"}}))
     pipeline = replace(pipeline, network=pipeline.network.to("meta"), device=torch.device("meta"))
     _, *shape = parts.train.images.shape
     latents = LatentRows(np.zeros((len(parts.train), 2, 2, *shape), np.float16)) if kept else None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ancestral.condition import UNTOLD, Attributes, Condition, Weights
+from ancestral.condition import UNTOLD, Attributes, Augmentation, Condition, Weights
 from ancestral.errors import InputError
 from ancestral.networks.layers import Embedding, linear, zeroed
 from ancestral.networks.text import GivenStates, PooledText, StatesShape, Text, TextEncoder, TextShape
@@ -79,6 +79,20 @@ class AttributeEmbedding(nn.Module):
         return self.linear_2(F.silu(self.linear_1(known.to(self.linear_1.weight.dtype))))
 
 
+class AugmentationEmbedding(nn.Module):
+    """A linear layer without bias, so that of 0 it says 0, by weights that start at 0."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width, size))
+
+    def forward(self, vectors: Augmentation | None, images: Data) -> Embedding:
+        """(B, width), of as many images; None: none was changed."""
+        if vectors is None:
+            vectors = self.weight.new_zeros(images.shape[0], self.weight.shape[1])
+        return F.linear(vectors.nan_to_num(nan=0.0).to(self.weight.dtype), self.weight)
+
+
 def embedded(
     condition: Condition,
     images: Data,
@@ -87,11 +101,12 @@ def embedded(
     attributes: AttributeEmbedding | None,
     encoder: TextEncoder | GivenStates | None,
     pooled: PooledText | None,
+    augmentation: AugmentationEmbedding | None,
 ) -> Embedded:
     """What a network with these embeddings makes of a condition of so many images. Raises InputError where it is told
     what it does not know, or no class where it knows no null class.
     """
-    known = {"labels": classes, "attributes": attributes, "tokens": encoder}
+    known = {"labels": classes, "attributes": attributes, "tokens": encoder, "augmentation": augmentation}
     for kind, embedding in known.items():
         if getattr(condition, kind) is not None and embedding is None:
             without = {"labels": "classes", "tokens": "text"}.get(kind, kind)
@@ -101,6 +116,8 @@ def embedded(
         vectors.append(classes(_rows(condition.labels, null_row, images, classes.weight)))
     if attributes is not None:
         vectors.append(attributes(condition.attributes, images))
+    if augmentation is not None:
+        vectors.append(augmentation(condition.augmentation, images))
     if encoder is not None:
         text = _mixed(*encoder.read(condition, images), condition.weights)
     if text is not None and pooled is not None:

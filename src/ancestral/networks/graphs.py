@@ -23,7 +23,7 @@ OPSET = 20  # from 21 on group normalisation is one operator, which engines comp
 SideNames = Mapping[str, tuple[str, str]]
 """What height and width are called, of the inputs and outputs whose size is free."""
 NOT_STORED = Stored(torch.empty(0))
-REAL = ("attributes", "weights", "states")  # fields of `Condition` that are no whole numbers
+REAL = ("attributes", "weights", "states", "augmentation")  # fields of `Condition` that are no whole numbers
 
 
 def network_graph(

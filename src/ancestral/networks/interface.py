@@ -1,5 +1,6 @@
 """What the rest of the package knows of a network: how it is called, and its parts where they count."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +10,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ancestral.condition import NOTHING_TOLD, Condition
-from ancestral.networks.conditions import AttributeEmbedding, Embedded, Told, embedded
-from ancestral.networks.layers import TimeInput
+from ancestral.networks.conditions import AttributeEmbedding, AugmentationEmbedding, Embedded, Told, embedded
+from ancestral.networks.layers import TimeEmbedding, TimeInput
 from ancestral.networks.text import GivenStates, PooledText, TextEncoder, text_attentions
 from ancestral.tensors import Data, Images, Labels
 
 ENDS = (
     *("conv_in.", "conv_out.", "time_embedding.", "class_embedding.", "attribute_embedding.", "add_embedding."),
-    "text_encoder.text_model.embeddings.",
+    *("augmentation_embedding.", "text_encoder.text_model.embeddings."),
 )
 """Of a U-Net, what meets pixels, times and conditions."""
 
@@ -35,10 +36,12 @@ class Backbone(nn.Module):
     """(x, time, deep features of an earlier call or None, condition) -> (output, deep features). None: there are no
     features that change slowly."""
 
+    time_embedding: TimeEmbedding
     class_embedding: nn.Embedding | None
     attribute_embedding: AttributeEmbedding | None
     text_encoder: TextEncoder | GivenStates | None
     add_embedding: PooledText | None
+    augmentation_embedding: AugmentationEmbedding | None  # while it is trained on augmented images
 
     @abstractmethod
     def forward(
@@ -58,15 +61,25 @@ class Backbone(nn.Module):
     def read(self, condition: Condition, images: Data) -> Embedded:
         """The same without the keys and values of the layers that attend to text: each computes its own."""
         numbers = (self.told.null_row, self.class_embedding, self.attribute_embedding)
-        return embedded(condition, images, *numbers, self.text_encoder, self.add_embedding)
+        return embedded(condition, images, *numbers, self.text_encoder, self.add_embedding, self.augmentation_embedding)
 
     def read_last(self, told: Told, width: int) -> None:
         """Adds what reads attributes and text, after all else, whose weights are drawn as without them. `width`: of the
         embedding of time."""
         self.attribute_embedding = told.attribute_embedding(width)
         self.text_encoder, self.add_embedding = told.text_encoder(), told.pooled_text(width)
+        self.augmentation_embedding = None
         for place, attention in enumerate(text_attentions(self)):
             attention.place = place
+
+    def with_augmentation(self, size: int) -> "Backbone":
+        """A network of the same modules, not copies, that is also told vectors (B, size) of how images were changed, by
+        a new layer. 0: that is not."""
+        network, width = copy.copy(self), self.time_embedding.linear_2.out_features
+        network._modules = {**self._modules}
+        layer = AugmentationEmbedding(size, width).to(self.time_embedding.linear_2.weight.device) if size else None
+        network.augmentation_embedding = layer
+        return network
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:

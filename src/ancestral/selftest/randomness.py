@@ -92,8 +92,10 @@ CPU = torch.device("cpu")
 
 def told(how: TimestepDraw, seed: int, step: int) -> dict[str, Tensor]:
     """Everything random in a step, (MANY,) float64 each, of mean 0."""
-    settings, T = TrainingSettings(steps=1, batch_size=MANY, timesteps=how, label_dropout=0.5), TIMESTEPS[how]
-    times, eps, hidden, _ = randomness_of(settings, seed, step, (1, 1, 1), T, CPU, None)
+    settings = TrainingSettings(steps=1, batch_size=MANY, timesteps=how, label_dropout=0.5, augment=0.5)
+    T, image = TIMESTEPS[how], (1, 1, 1)
+    times, eps, hidden, _, changes = randomness_of(settings, seed, step, image, T, CPU, None, image=image)
+    assert changes is not None
     order = batch_indices(seed, step, MANY, MANY)
     numbers = {
         "t": times.t / T,
@@ -102,6 +104,8 @@ def told(how: TimestepDraw, seed: int, step: int) -> dict[str, Tensor]:
         "size of eps": eps[:, 0, 0, 0].abs(),
         "hidden": hidden,
         "mirrored": flips(seed, step, MANY),
+        "changed": changes[:, 0],
+        "turned": changes[:, 5],
         "order": order / MANY,
     }
     return {name: each.double() - each.double().mean() for name, each in numbers.items()}

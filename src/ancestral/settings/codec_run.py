@@ -27,7 +27,7 @@ class CodecConfig(Settings):
 
     OF_NOISE: ClassVar[tuple[str, ...]] = (
         *("loss", "timesteps", "timesteps_mean", "timesteps_std", "timesteps_corrected", "weighting", "min_snr_gamma"),
-        "label_dropout",
+        *("label_dropout", "augment", "augment_by"),
     )
     """Settings of training that are of a denoiser: here they have no other value than the usual one."""
     NO_FLAGS: ClassVar[frozenset[str]] = frozenset(

@@ -14,6 +14,7 @@ ADJUSTABLE = {
 }
 """Settings that may change when a run goes on: they do not change what a step computes, but for a budget that the
 learning rate falls over (`training/budget.py`)."""
+AugmentKind = Literal["flip", "translate", "scale", "rotate", "color"]
 
 
 class TrainingSettings(Settings):
@@ -62,6 +63,12 @@ class TrainingSettings(Settings):
     """gamma of min-snr (5)."""
     label_dropout: Fraction = 0.1
     """Share of training images of which the network is told nothing, no class and no attribute: guidance needs it."""
+    augment: Fraction = 0.0
+    """Chance of each kind of change of a training image. The network is told of it, and samples come out plain: for
+    small sets, such as 0.12."""
+    augment_by: tuple[AugmentKind, ...] | None = None
+    """Kinds of changes. flip: left to right. translate: by an eighth at most. scale: by a quarter at most. rotate: by
+    any angle. color: brightness, contrast and saturation. None: all of them."""
     log_every_steps: PositiveInt = 50
     """Steps between two lines of the log."""
     validate_every_steps: PositiveInt = 500
@@ -95,6 +102,10 @@ class TrainingSettings(Settings):
                 raise ValueError(f"expected no {name} with timesteps {self.timesteps}: use timesteps normal")
         if self.timesteps == "normal" and self.loss != "simple" and not self.timesteps_corrected:
             raise ValueError(f"expected timesteps_corrected with timesteps normal and {self.loss}, a sum over all t")
+        if self.augment_by is not None and not self.augment:
+            raise ValueError("expected no augment_by with augment 0: set augment, such as 0.12")
+        if self.augment_by == ():
+            raise ValueError("expected at least one kind of change in augment_by, got none: leave it out for all")
         if self.min_snr_gamma is not None and self.weighting != "min-snr":
             raise ValueError("expected no min_snr_gamma with weighting simple: use weighting min-snr")
         if self.rollbacks is not None and self.on_divergence != "rollback":

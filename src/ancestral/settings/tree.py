@@ -104,8 +104,13 @@ class Config(Settings):
         return self
 
     def _has_latents(self) -> None:
-        """That nothing is asked of latents which pixels alone have: a bound, and levels."""
+        """That nothing is asked of latents which pixels alone have: a bound, levels, and changes at each step."""
         name, loss = self.codec.name, self.training.loss
+        if (chance := self.training.augment) > 0:
+            raise ValueError(
+                f"expected training.augment 0 with codec.name {name}, whose latents are made before training, got "
+                f"{chance}; leave it out, or train on pixels"
+            )
         if (clip := self.sampling.clip) != "none":
             raise ValueError(f"expected sampling.clip none with codec.name {name}, whose x0 has no bound, got {clip}")
         if loss in ("vlb", "hybrid") or self.diffusion.prediction == "levels":

@@ -14,12 +14,14 @@ from ancestral.data.loader import Batch
 from ancestral.diffusion.level import Noised
 from ancestral.diffusion.timesteps import RecentLosses, normal
 from ancestral.errors import InputError
+from ancestral.networks.backbone import Backbone
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.folder import name_of, stored, write_settings
 from ancestral.processes import Processes
 from ancestral.rng import mix
 from ancestral.settings import Config
 from ancestral.tensors import Images, PerImage, Pixels
+from ancestral.training.augmentation import SIZE, changed
 from ancestral.training.loss import level_of, losses_of_black, training_losses, weighting_of
 from ancestral.training.memory import fit_micro_batch
 from ancestral.training.randomness import Randomness, randomness_of
@@ -42,8 +44,9 @@ class Denoising(Task):
         self.compute, self.network_settings = pipeline.compute, pipeline.network_settings
         self.num_timesteps, self.tokenizer = pipeline.diffusion.num_timesteps, pipeline.tokenizer
         settings = pipeline.config.own_training
+        assert latents is None or not settings.augment, "images that are encoded at each step"
         trial, fresh = partial(losses_of_black, pipeline), self._fresh if pipeline.network_settings else None
-        self.modules = (Trainable(pipeline.network, settings, self.losses, trial, fresh),)
+        self.modules = (Trainable(self._with_augmentation(pipeline.network), settings, self.losses, trial, fresh),)
         self.weighting = weighting_of(settings)
         self.recent = RecentLosses.none(self.num_timesteps) if settings.timesteps == "importance" else None
         mean, std = settings.timesteps_mean or 0.0, settings.timesteps_std or 2.0
@@ -57,11 +60,13 @@ class Denoising(Task):
 
     def randomness(self, step: int) -> Randomness:
         settings, shape, T = self.config.training, self.spec.shape, self.num_timesteps
-        return randomness_of(settings, self.seed, step, shape, T, self.device, self.recent, self.density)
+        image = self.pipeline.spec.shape
+        return randomness_of(settings, self.seed, step, shape, T, self.device, self.recent, self.density, image)
 
     def losses(self, network: Network, batch: Batch, random: Randomness) -> tuple[PerImage, PerImage]:
         """The square in Algorithm 1."""
         condition, level = batch.condition.hidden(random.hidden), level_of(self.pipeline, random.times)
+        condition = condition._replace(augmentation=random.augmentation)  # also of what is hidden
         with torch.no_grad():
             x0 = self._x0(batch, random)
         noised = Noised.at(level, x0.contiguous(memory_format=torch.channels_last), random.eps)
@@ -71,7 +76,9 @@ class Denoising(Task):
     def _x0(self, batch: Batch, random: Randomness) -> Images:
         if batch.moments is not None:
             return batch.moments.draw(random.codec_noise)
-        return self.pipeline.codec.encode(batch.pixels, random.codec_noise)
+        vectors = random.augmentation
+        pixels = batch.pixels if vectors is None else changed(batch.pixels, vectors)
+        return self.pipeline.codec.encode(pixels, random.codec_noise)
 
     def after(self, random: Randomness, losses: PerImage, taken: Tensor, processes: Processes) -> None:
         if self.recent is not None:
@@ -110,8 +117,22 @@ class Denoising(Task):
 
     def _averaged(self, averages: Sequence[nn.Module]) -> Pipeline:
         (average,) = averages
-        return self.pipeline.with_network(average)
+        plain = average.with_augmentation(0) if isinstance(average, Backbone) else average
+        return self.pipeline.with_network(plain)
 
     def _fresh(self) -> nn.Module:
         codec, tokenizer = self.pipeline.codec, self.pipeline.tokenizer
-        return Pipeline.fresh(self.config, self.pipeline.spec, "cpu", codec=codec, tokenizer=tokenizer).network
+        fresh = Pipeline.fresh(self.config, self.pipeline.spec, "cpu", codec=codec, tokenizer=tokenizer)
+        return self._with_augmentation(fresh.network)
+
+    def _with_augmentation(self, network: nn.Module) -> nn.Module:
+        """The network as it is trained, told how images were changed where they are."""
+        chance = self.config.training.augment
+        if not chance:
+            return network
+        if not isinstance(network, Backbone):
+            raise InputError(
+                f"expected training.augment 0 with a network of one's own, which is told no changes, got {chance}; "
+                "leave it out"
+            )
+        return network.with_augmentation(SIZE)
