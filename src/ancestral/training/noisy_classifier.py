@@ -38,7 +38,8 @@ def recipe(of_run: TrainingSettings, steps: int | None, minutes: float | None) -
     """How a classifier is trained, to the first limit that is reached; what is not its own is as for the run."""
     budget = {"steps": steps, "images": None, "minutes": minutes, "warmup_images": 50 * of_run.batch_size}
     own = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.05, "lr_schedule": "cosine"}
-    return TrainingSettings.model_validate({**of_run.model_dump(), **budget, **own})
+    unread = {"ema_snapshots": None}  # which no verb makes anything of
+    return TrainingSettings.model_validate({**of_run.model_dump(), **budget, **own, **unread})
 
 
 def new_classifier(pipeline: Pipeline, class_names: tuple[str, ...], seed: int) -> NoisyClassifier:

@@ -130,6 +130,22 @@ def loss_by_timestep(t: Values, loss: Values, error: Values | None = None, quant
     return figure
 
 
+def averages_figure(lengths: Values, differences: Values, errors: Values, missed: Values) -> Figure:
+    """The held-out loss of averages less that of the run's own, with error bars, against their length; below, what
+    share of a length's profile is missed."""
+    figure, (above, below) = panels(2, height=2.3)
+    above.axhline(0, color=GREY, linewidth=1)
+    above.errorbar(lengths, differences, yerr=errors, color=COLORS[0], marker="o", capsize=4)
+    above.set_ylabel("loss less the own average's")
+    below.plot(lengths, missed, color=COLORS[1], marker="o")
+    below.set_yscale("log")
+    below.set_ylim(1e-4, 1)
+    below.set_ylabel("profile missed")
+    for axes in (above, below):
+        axes.set_xlabel("length of the average, as a share of the run")
+    return figure
+
+
 def bars_with_floors(name: str, value: float, error: float | None, floors: Mapping[str, float]) -> Figure:
     """A distance, with its error bar, above the floors it is to be compared with; each with its number.
 
