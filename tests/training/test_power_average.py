@@ -181,7 +181,9 @@ def test_a_damaged_snapshot_is_said_and_left_out(tmp_path: Path) -> None:
     run, said = kept_in(tmp_path, 8), list[str]()
     _, wrong, cut, *_ = snapshot_files(run.averages).values()
     save_file(
-        {name: each + 1 for name, each in load_file(wrong).items()}, wrong, {"updates": "128", "digest": "0" * 16}
+        {name: each + 1 for name, each in load_file(wrong).items()},
+        wrong,
+        {"snapshot": '{"updates": 64, "digest": "0"}'},
     )
     cut.write_bytes(cut.read_bytes()[:-3])
     kept = read_averages(run, said.append)

@@ -6,6 +6,7 @@ of steps alone, and a run that goes on after a kill writes those after its check
 are float32, since a short average is a difference of others, whose shares reach tens: half precision would be seen.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ancestral.errors import InputError
-from ancestral.files import half_of, open_regular, write_whole, writing
+from ancestral.files import half_of, json_object, open_regular, write_whole, writing
 from ancestral.networks.weights import tensors_hash
 from ancestral.training.checkpoint import MARGIN, apart, check_room
 
@@ -58,8 +59,8 @@ def save_snapshot(
         folder.mkdir(exist_ok=True)
         _remove(folder, lambda before: before % s != 0)
         check_room(folder, f"a snapshot in {folder}", MARGIN + sum(each.nbytes for each in tensors.values()))
-    about = {"updates": str(updates), "digest": tensors_hash(tensors)}
-    write_whole(folder / f"step-{step:08d}.safetensors", save(tensors, metadata=about))
+    about = json.dumps({"updates": updates, "digest": tensors_hash(tensors)})  # one text: several come in any order
+    write_whole(folder / f"step-{step:08d}.safetensors", save(tensors, metadata={"snapshot": about}))
 
 
 def discard_snapshots_after(folder: Path, step: int) -> None:
@@ -76,10 +77,10 @@ def open_snapshot(file: Path) -> Snapshot:
     try:
         open_regular(file).close()
         opened = safe_open(file, "pt")
-        about = opened.metadata() or {}
+        about = json_object((opened.metadata() or {})["snapshot"], str(file))
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         updates, digest = int(about["updates"]), about["digest"]
-    except (OSError, SafetensorError, KeyError, ValueError) as fault:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, InputError) as fault:
         raise InputError(f"the snapshot {file} is damaged ({fault})") from None
     if digest != tensors_hash(tensors):
         raise InputError(f"the snapshot {file} is damaged (its tensors are not those that were written)")
