@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from ancestral.errors import CannotWrite, InputError
 from ancestral.settings import Config
+from ancestral.training.average_shares import Profile, shares_for
 from ancestral.training.checkpoint import save_checkpoint
 from ancestral.training.ema import PowerAverages
 from ancestral.training.kept_averages import read_averages
-from ancestral.training.power_average import LONGEST, PROFILES, Profile, gamma_of, length_of, mixture
+from ancestral.training.power_average import LONGEST, PROFILES, gamma_of, length_of
 from ancestral.training.run import RunFolder
 from ancestral.training.snapshots import is_due, save_snapshot, snapshot_files, spacing
 
@@ -67,7 +68,7 @@ def test_an_average_is_the_sum_of_weights_that_its_definition_says() -> None:
 
 
 @pytest.mark.parametrize("length", [0.02, 0.07, 0.15, 0.25])
-def test_the_mixture_is_the_best_and_its_residual_that_of_the_profile(length: float) -> None:
+def test_the_combination_is_the_best_and_its_residual_that_of_the_profile(length: float) -> None:
     """By sums over a fine grid: what is said to be missed is missed, and no other shares that add up to 1 miss less."""
     kept, wanted = [Profile(each, t) for each in PROFILES.values() for t in (40, 80, 120, 160)], Profile(length, 160)
     tau = (np.arange(16_000) + 0.5) / 100
@@ -76,7 +77,7 @@ def test_the_mixture_is_the_best_and_its_residual_that_of_the_profile(length: fl
     def missed(shares: np.ndarray) -> float:
         return float(np.linalg.norm(r - shares @ basis) / np.linalg.norm(r))
 
-    found = mixture(wanted, kept)
+    found = shares_for(wanted, kept)
     shares = found.shares.numpy()
     assert shares.sum() == pytest.approx(1, abs=1e-12)
     assert found.residual == pytest.approx(missed(shares), rel=1e-3)
@@ -88,7 +89,7 @@ def test_the_mixture_is_the_best_and_its_residual_that_of_the_profile(length: fl
 def test_a_kept_average_is_found_again(length: float) -> None:
     kept = [Profile(each, t) for each in PROFILES.values() for t in range(16, STEPS + 1, 16)]
     wanted = kept[7]._replace(length=length)
-    found = mixture(wanted, kept)
+    found = shares_for(wanted, kept)
     assert found.residual < 1e-6
     assert found.shares.tolist() == pytest.approx([float(each == wanted) for each in kept], abs=1e-6)
 
@@ -129,10 +130,10 @@ def test_any_length_is_rebuilt_as_if_it_had_been_kept(tmp_path: Path) -> None:
 
 
 def test_weights_that_do_not_move_are_rebuilt_as_they_are() -> None:
-    """Trap: without its last equation (6) leaves the longest average 2 % short of weights that never change."""
+    """Trap: without its last equation (2) leaves the longest average 2 % short of weights that never change."""
     kept = [Profile(each, t) for each in PROFILES.values() for t in range(64, 1025, 64)]
     for length in (0.02, 0.25, LONGEST):
-        assert float(mixture(Profile(length, 1024), kept).shares.sum()) == pytest.approx(1, abs=1e-9)
+        assert float(shares_for(Profile(length, 1024), kept).shares.sum()) == pytest.approx(1, abs=1e-9)
 
 
 @pytest.mark.parametrize("most", [2, 7, 16])

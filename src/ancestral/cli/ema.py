@@ -9,7 +9,7 @@ from ancestral.cli.view import show_result
 from ancestral.jobs.measurement_settings import EmaSettings
 
 if TYPE_CHECKING:
-    from ancestral.evaluation.average_lengths import AverageLengths, Estimate, LengthRow
+    from ancestral.evaluation.average_lengths import AverageLengths, ImageMean, LengthRow
 
 ABOUT = """\
 Measure averages of RUN's weights that were not kept while it trained, of several lengths, on its validation images.
@@ -54,8 +54,8 @@ def show(found: "AverageLengths") -> None:
         tell(f"best: length {best.length:g}, no better than the run's own average by more than chance")
 
 
-def _rounded(estimate: "Estimate") -> str:
-    return rounded(estimate.value, estimate.standard_error)
+def _rounded(mean: "ImageMean") -> str:
+    return rounded(mean.value, mean.standard_error)
 
 
 def _missed(row: "LengthRow") -> str:

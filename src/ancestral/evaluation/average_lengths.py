@@ -16,14 +16,14 @@ MOST_RESIDUAL = 0.1  # of a profile, above which an average is not taken for one
 CLEAR = 2.0  # standard errors, beyond which a difference is more than chance
 
 
-class Estimate(Settings):
+class ImageMean(Settings):
     """A mean over images and its standard error."""
 
     value: float
     standard_error: float
 
     @classmethod
-    def of(cls, numbers: PerImage) -> "Estimate":
+    def of(cls, numbers: PerImage) -> "ImageMean":
         return cls(value=float(numbers.mean()), standard_error=float(numbers.std()) / sqrt(len(numbers)))
 
 
@@ -32,8 +32,8 @@ class LengthRow(Settings):
 
     length: float
     residual: float
-    loss: Estimate
-    difference: Estimate
+    loss: ImageMean
+    difference: ImageMean
 
 
 class AverageLengths(Settings):
@@ -43,7 +43,7 @@ class AverageLengths(Settings):
     step: int
     weights: str
     num_images: NumImages
-    own: Estimate
+    own: ImageMean
     rows: tuple[LengthRow, ...]
 
     @property
@@ -61,8 +61,8 @@ class AverageLengths(Settings):
 
 def row_of(length: float, residual: float, losses: PerImage, own: PerImage) -> LengthRow:
     """`losses`, `own`: (B,) of the same images."""
-    difference = Estimate.of(losses - own)
-    return LengthRow(length=length, residual=residual, loss=Estimate.of(losses), difference=difference)
+    difference = ImageMean.of(losses - own)
+    return LengthRow(length=length, residual=residual, loss=ImageMean.of(losses), difference=difference)
 
 
 def read_lengths(file: Path) -> AverageLengths:

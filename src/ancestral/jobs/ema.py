@@ -6,7 +6,7 @@ from collections.abc import Generator
 from torch import Tensor, nn
 
 from ancestral.errors import InputError
-from ancestral.evaluation.average_lengths import FILE, AverageLengths, Estimate, read_lengths, row_of
+from ancestral.evaluation.average_lengths import FILE, AverageLengths, ImageMean, read_lengths, row_of
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.measurement_settings import EmaSettings
@@ -32,15 +32,16 @@ def ema(job: EmaSettings) -> Generator[Event, None, None]:
     value is a sentence."""
     run, said = RunFolder(job.run), list[str]()
     check_part(run.pipeline)
-    config = run.read_config()
-    kept = read_averages(run, said.append)
-    yield from map(NoteEvent, said)
     if job.use is not None:
+        kept = read_averages(run, said.append)
+        yield from map(NoteEvent, said)
         yield used(run, kept, job.use)
         return
     file = place_for(run.path / FILE, HELD_OUT_IMAGES, lambda file: read_lengths(file).num_images, job.overwrite)
     picture = file.with_suffix(".png")
     claim([Output(picture, AVERAGED)], job.overwrite)
+    config, kept = run.read_config(), read_averages(run, said.append)
+    yield from map(NoteEvent, said)
     compute = job.compute
     if compute.precision == "auto":  # what bfloat16 rounds away is as much as averages differ by
         compute = compute.model_copy(update={"precision": "float32"})
@@ -61,7 +62,7 @@ def ema(job: EmaSettings) -> Generator[Event, None, None]:
         weights, residual = kept.rebuilt(length)
         rows.append(row_of(length, residual, validation.losses(_network(pipeline, weights)), own))
     about = {"step": kept.step, "weights": tensors_hash(kept.own), "num_images": count}
-    found = AverageLengths.model_validate({**about, "own": Estimate.of(own), "rows": tuple(rows)})
+    found = AverageLengths.model_validate({**about, "own": ImageMean.of(own), "rows": tuple(rows)})
     write_whole(file, found.model_dump_json(indent=1) + "\n")
     yield FileEvent(file)
     numbers = [(row.length, row.difference.value, row.difference.standard_error, row.residual) for row in rows]

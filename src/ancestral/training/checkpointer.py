@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from torch import Tensor
@@ -20,13 +19,11 @@ from ancestral.errors import Diverged, InputError
 from ancestral.files import read_json
 from ancestral.processes import SINGLE_PROCESS
 from ancestral.settings import Settings, TrainingSettings, parse
-from ancestral.text import size_in_words
 from ancestral.training import checkpoint
 from ancestral.training.budget import leap_in_words, warmup_in_words
 from ancestral.training.checkpoint import HELD_BY_ROWS, Tensors, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.engine import rows_of
-from ancestral.training.power_average import PROFILES
-from ancestral.training.snapshots import discard_snapshots_after, is_due, save_snapshot
+from ancestral.training.snapshots import Snapshots, all_finite
 from ancestral.training.training_log import TrainingLog
 
 ROLLBACKS = 3  # times that training goes back, unless set otherwise
@@ -41,7 +38,7 @@ class Checkpointer:
         self.check, self.say = log.check, log.say
         self.engine, self.processes = trainer.engine, trainer.engine.processes
         self.saved_step, self.saved_seconds = -1, 0.0
-        self.most_snapshots = trainer.modules[0].settings.ema_snapshots
+        self.snapshots = Snapshots(trainer, self.run.averages, self.check)
         self.good_step: int | None = None  # of the checkpoint that a divergence would go back to
 
     def resume(self, before: TrainingSettings, extend: bool) -> None:
@@ -54,8 +51,9 @@ class Checkpointer:
             self.say(shortened)
         if folder is None:
             self.log.cut(0, step=0)
-            self._discard_snapshots()
-            self._tell_snapshots()
+            self.snapshots.cut()
+            if told := self.snapshots.in_words():
+                self.say(told)
             if settings.on_divergence == "rollback":
                 self.save()
         else:
@@ -78,8 +76,7 @@ class Checkpointer:
     def after_step(self) -> None:
         """Saves when it is due."""
         trainer, settings = self.trainer, self.trainer.settings
-        if self.most_snapshots is not None and is_due(trainer.step, self.most_snapshots):
-            self._save_snapshot(self.most_snapshots)
+        self.snapshots.after_step()
         minutes = (self.engine.clock - self.saved_seconds) / 60
         every = (settings.checkpoint_every_steps, settings.milestone_every_steps)
         if any(n and trainer.step % n == 0 for n in every) or minutes >= settings.checkpoint_every_minutes:
@@ -171,42 +168,13 @@ class Checkpointer:
     def _restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         """The trainer and the log as a checkpoint has them."""
         self.trainer.restore(tensors, state)
-        self._discard_snapshots()
+        self.snapshots.cut()
         self.log.cut(state["log_bytes"], self.trainer.step)
         self.saved_step, self.good_step = self.trainer.step, state.get("good_step")
 
-    def _save_snapshot(self, most: int) -> None:
-        """One of the two averages of the first network, whole, unless they are not finite; together."""
-        held = self.trainer.modules[0].powers.means
-        if not self._all_sound(held):
-            return
-        averages = {
-            group: {name: each.cpu() for name, each in self.engine.whole([*means.values()]) if self.processes.is_main}
-            for group, means in held.items()
-        }
-        if self.processes.is_main:
-            self.check()
-            updates = int(self.trainer.ema.updates)
-            save_snapshot(self.run.averages, self.trainer.step, updates, averages, most)
-
-    def _discard_snapshots(self) -> None:
-        """Those of steps that are yet to come."""
-        if self.processes.is_main and self.most_snapshots is not None:
-            self.check()
-            discard_snapshots_after(self.run.averages, self.trainer.step)
-
-    def _tell_snapshots(self) -> None:
-        """What they will take of the disk."""
-        if self.most_snapshots is not None:
-            of_each = sum(each.nbytes for group in PROFILES for each in self.trainer.expected(0)[group].values())
-            room = size_in_words(self.most_snapshots * of_each)
-            self.say(f"snapshots of two averages take up to {room} in {self.run.averages}, for `ancestral ema`")
-
     def _all_sound(self, tensors: Tensors) -> bool:
         """Whether all weights, averages and moments that all processes hold are numbers, together."""
-        held = [tensor for group in HELD_BY_ROWS for tensor in tensors.get(group, {}).values()]
-        sound = all(bool(tensor.isfinite().all()) for tensor in held)
-        return float(self.processes.sum(torch.tensor(float(not sound), device=self.processes.device))) == 0
+        return all_finite([each for group in HELD_BY_ROWS for each in tensors.get(group, {}).values()], self.processes)
 
 
 WholeNumber = Annotated[int, Field(ge=0, lt=2**53, strict=True)]

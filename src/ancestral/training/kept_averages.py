@@ -10,9 +10,10 @@ from torch import Tensor
 from ancestral.errors import InputError
 from ancestral.files import read_json
 from ancestral.settings import parse
+from ancestral.training.average_shares import Profile, shares_for
 from ancestral.training.checkpoint import complete_checkpoints, weights_of
 from ancestral.training.checkpointer import Counters
-from ancestral.training.power_average import PROFILES, Profile, mixture
+from ancestral.training.power_average import PROFILES
 from ancestral.training.run import RunFolder
 from ancestral.training.snapshots import open_snapshot, snapshot_files
 
@@ -39,7 +40,7 @@ class KeptAverages(NamedTuple):
 
     def rebuilt(self, length: float) -> Rebuilt:
         """The average of a length at the newest checkpoint."""
-        shares, residual = mixture(Profile(length, self.updates), [profile for profile, _ in self.sources])
+        shares, residual = shares_for(Profile(length, self.updates), [profile for profile, _ in self.sources])
         return Rebuilt({**self.own, **{name: self._mixed(name, shares) for name in self.names}}, residual)
 
     def _mixed(self, name: str, shares: Tensor) -> Tensor:

@@ -7,10 +7,11 @@ are float32, since a short average is a difference of others, whose shares reach
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -18,9 +19,52 @@ from torch import Tensor
 from ancestral.errors import InputError
 from ancestral.files import half_of, json_object, open_regular, write_whole, writing
 from ancestral.networks.weights import tensors_hash
+from ancestral.processes import Processes
+from ancestral.text import size_in_words
 from ancestral.training.checkpoint import MARGIN, apart, check_room
+from ancestral.training.power_average import PROFILES
+from ancestral.training.step import Trainer
 
 REMEDY = "earlier checkpoints are untouched: give the same command again"
+
+
+class Snapshots:
+    """Those of the first network of a trainer, if its settings want any; all processes take them together, the main one
+    writes them. `check` is called before."""
+
+    def __init__(self, trainer: Trainer, folder: Path, check: Callable[[], None]) -> None:
+        self.trainer, self.folder, self.check = trainer, folder, check
+        self.most = trainer.modules[0].settings.ema_snapshots or 0
+        self.is_main = trainer.engine.processes.is_main
+
+    def after_step(self) -> None:
+        """Takes one where it is due, unless its averages are not finite."""
+        trainer, held = self.trainer, self.trainer.modules[0].powers.means
+        if not self.most or not is_due(trainer.step, self.most):
+            return
+        if not all_finite([each for means in held.values() for each in means.values()], trainer.engine.processes):
+            return
+        averages = {
+            group: {name: each.cpu() for name, each in trainer.engine.whole([*means.values()]) if self.is_main}
+            for group, means in held.items()
+        }
+        if self.is_main:
+            self.check()
+            save_snapshot(self.folder, trainer.step, int(trainer.ema.updates), averages, self.most)
+
+    def cut(self) -> None:
+        """Removes those of steps that are yet to come."""
+        if self.most and self.is_main:
+            self.check()
+            discard_snapshots_after(self.folder, self.trainer.step)
+
+    def in_words(self) -> str | None:
+        """What they will take of the disk; None: there will be none."""
+        of_each = [each.nbytes for group in PROFILES for each in self.trainer.expected(0).get(group, {}).values()]
+        room = size_in_words(self.most * sum(of_each))
+        return (
+            f"snapshots of two averages take up to {room} in {self.folder}, for `ancestral ema`" if self.most else None
+        )
 
 
 class Snapshot(NamedTuple):
@@ -33,6 +77,12 @@ class Snapshot(NamedTuple):
         """A weight in one of the two averages."""
         found: Tensor = self.file.get_tensor(f"{group}.{name}")
         return found
+
+
+def all_finite(tensors: Sequence[Tensor], processes: Processes) -> bool:
+    """Whether all that all processes hold is finite, together."""
+    sound = all(bool(tensor.isfinite().all()) for tensor in tensors)
+    return float(processes.sum(torch.tensor(float(not sound), device=processes.device))) == 0
 
 
 def spacing(step: int, most: int) -> int:
@@ -76,7 +126,7 @@ def open_snapshot(file: Path) -> Snapshot:
     """Raises InputError where it is damaged."""
     try:
         open_regular(file).close()
-        opened = safe_open(file, "pt")
+        opened: Any = safe_open(file, "pt")  # of whose methods it says no types
         about = json_object((opened.metadata() or {})["snapshot"], str(file))
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         updates, digest = int(about["updates"]), about["digest"]
