@@ -101,7 +101,7 @@ def save_checkpoint(
 
 
 def check_room(root: Path, what: str, needed: int) -> None:
-    """Raises CannotWrite where the disk that `root` lies on has fewer bytes for what is to be written."""
+    """Raises CannotWrite where the disk of `root` has fewer bytes."""
     if (free := shutil.disk_usage(root).free) < needed:
         raise CannotWrite(
             f"cannot write {what}: it needs {needed:,} bytes and {free:,} are free; earlier checkpoints are untouched: "
@@ -200,7 +200,7 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def weights_of(folder: Path, groups: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-    """Averaged weights of a checkpoint, by group; none of one that it does not have. Raises as `averaged_weights`."""
+    """The same by group; one that is not there is empty."""
     fault = _fault(folder)
     if fault is not None:
         raise InputError(f"the checkpoint {folder} is damaged ({fault}); name another one")

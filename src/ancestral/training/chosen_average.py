@@ -1,7 +1,6 @@
 """Which average of a run its pipeline has, where that is not the run's own: RUN/average.json.
 
-The note is written before the pipeline. It holds only while both hashes are those of what lies there: a process that
-ends in between, or a training that goes on, leaves a note of nothing.
+A note that holds only while both hashes are those of what lies there.
 """
 
 from ancestral.files import read_json, write_whole
@@ -10,8 +9,7 @@ from ancestral.training.run import RunFolder
 
 
 class AverageChoice(Settings):
-    """The length of the average; the hash of its weights, and of those of the run's own average that it was chosen
-    in place of."""
+    """The hashes are of its weights and of those of the run's own average."""
 
     length: float
     weights: str

@@ -5,9 +5,8 @@ theta(k) are the weights after update k, which are held over (k - 1, k]. The ave
 
     mean(t) = integral of p(tau) theta(tau) over 0..t,     p(tau) = (gamma + 1) tau^gamma / t^(gamma + 1),           (1)
 
-has a profile p that grows with the run: it always forgets its beginning, and reaches back over the same share of the
-run. Over 0..t-1 this p is ((t - 1) / t)^(gamma + 1) times the one of t - 1, and the rest, over (t - 1, t], falls to
-theta(t) alone. So (1) is kept exactly by
+has a profile p that grows with the run and reaches back over the same share of it. Over 0..t-1 it is
+((t - 1) / t)^(gamma + 1) times the one of t - 1, and the rest falls to theta(t) alone. So (1) is kept exactly by
 
     mean(t) = beta mean(t - 1) + (1 - beta) theta(t),      beta = (1 - 1 / t)^(gamma + 1).                           (2)
 

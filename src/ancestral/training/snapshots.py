@@ -1,9 +1,8 @@
 """Snapshots of the two averages that any other is rebuilt of: a file a step in RUN/averages, evenly over the run.
 
-After step n there is one of each multiple of s up to n, where s is the smallest power of two that leaves at most as
-many as are wanted. When s has doubled, every second one goes with the next that comes. So which there are is a function
-of steps alone, and a run that goes on after a kill writes those after its checkpoint again, with the same bytes. They
-are float32, since a short average is a difference of others, whose shares reach tens: half precision would be seen.
+After step n there is one of each multiple of s up to n, s the smallest power of two that leaves no more than are
+wanted; when s has doubled, every second one goes. So which there are is a function of steps alone: a run that was
+killed writes them again, with the same bytes. They are float32, as a short average has shares of tens.
 """
 
 import json
@@ -29,8 +28,7 @@ REMEDY = "earlier checkpoints are untouched: give the same command again"
 
 
 class Snapshots:
-    """Those of the first network of a trainer, if its settings want any; all processes take them together, the main one
-    writes them. `check` is called before."""
+    """Those of a trainer's first network, if its settings want any, which the main process writes."""
 
     def __init__(self, trainer: Trainer, folder: Path, check: Callable[[], None]) -> None:
         self.trainer, self.folder, self.check = trainer, folder, check
@@ -38,7 +36,7 @@ class Snapshots:
         self.is_main = trainer.engine.processes.is_main
 
     def after_step(self) -> None:
-        """Takes one where it is due, unless its averages are not finite."""
+        """Takes one where it is due and finite."""
         trainer, held = self.trainer, self.trainer.modules[0].powers.means
         if not self.most or not is_due(trainer.step, self.most):
             return
@@ -59,7 +57,7 @@ class Snapshots:
             discard_snapshots_after(self.folder, self.trainer.step)
 
     def in_words(self) -> str | None:
-        """What they will take of the disk; None: there will be none."""
+        """What they take of the disk."""
         of_each = [each.nbytes for group in PROFILES for each in self.trainer.expected(0).get(group, {}).values()]
         room = size_in_words(self.most * sum(of_each))
         return (
@@ -101,8 +99,7 @@ def is_due(step: int, most: int) -> bool:
 def save_snapshot(
     folder: Path, step: int, updates: int, averages: Mapping[str, Mapping[str, Tensor]], most: int
 ) -> None:
-    """Writes that of a step, and removes those that are none any more. `averages`: by name of the average and of the
-    weight."""
+    """Writes that of a step. `averages`: by name of the average and of the weight."""
     tensors = apart({f"{group}.{name}": each for group, means in averages.items() for name, each in means.items()})
     s = spacing(step, most)
     with writing(folder, REMEDY):
