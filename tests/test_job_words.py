@@ -13,7 +13,12 @@ from ancestral.errors import InputError
 from ancestral.jobs.data_settings import CheckSettings, ReportSettings
 from ancestral.jobs.edit_tasks import TASKS
 from ancestral.jobs.export import ExportSettings
-from ancestral.jobs.measurement_settings import EvaluateSettings, LikelihoodJobSettings, SweepJobSettings
+from ancestral.jobs.measurement_settings import (
+    EmaSettings,
+    EvaluateSettings,
+    LikelihoodJobSettings,
+    SweepJobSettings,
+)
 from ancestral.jobs.sample import SampleSettings
 from ancestral.jobs.share import ShareSettings
 from ancestral.jobs.target import TrainSettings
@@ -43,6 +48,8 @@ CASES: list[tuple[str, type[Settings], dict[str, Any]]] = [
     ("likelihood", LikelihoodJobSettings, RUN),
     ("likelihood", LikelihoodJobSettings, {**RUN, "num_images": None, "timesteps": None, "chain": 5, "flow": 2}),
     ("sweep", SweepJobSettings, {**RUN, "calls": (3,), "samplers": ("ddim", "heun"), "grids": ("karras",)}),
+    ("ema", EmaSettings, {**RUN, "lengths": (0.05, 0.2), "use": 0.07, "yes": True}),
+    ("ema", EmaSettings, {**RUN, "use": "own", "compute": ComputeSettings(chunk=3)}),
     ("report", ReportSettings, {**RUN, "out": "a.html"}),
     ("share", ShareSettings, {**RUN, "weights": 8, "samplers": ("heun",), "words": "-'\n\"", "name": "=x"}),
     ("export", ExportSettings, {**RUN, "onnx": None, "weights": 16}),

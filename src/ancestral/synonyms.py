@@ -35,6 +35,7 @@ data.where <- filter subset query select
 text.folder <- text-encoder text-encoder-path clip clip-model clip-version t5
 text.length <- max-length model-max-length max-tokens context-length token-length
 text.vocab_size <- vocab vocabulary vocab-size vocabulary-size
+training.ema_snapshots <- post-hoc-ema power-ema karras-ema ema-profiles
 training.ema_decay <- ema-decay ema-rate ema-beta ema-halflife
 images are always generated with the averaged weights; --training.ema_decay says how long the average is <- ema use-ema
     no-ema

@@ -162,7 +162,7 @@ def test_the_help_of_a_switch_says_what_the_switch_does(capsys: pytest.CaptureFi
     assert "--data.flip Mirror half" in out
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "report", "sweep", "train-classifier", "variance"])
+@pytest.mark.parametrize("verb", ["ema", "evaluate", "report", "sweep", "train-classifier", "variance"])
 def test_a_folder_that_is_no_run_is_called_what_it_is(tmp_path: Path, verb: str) -> None:
     """What was given is named, with the verb that it is for, and nothing is written into it."""
     packed, checkpoint, pictures = (tmp_path / name for name in ("packed", "step-00000012", "pictures"))

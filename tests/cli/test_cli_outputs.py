@@ -35,6 +35,8 @@ VERBS: dict[str, tuple[list[str], str]] = {
     "likelihood, its picture": (["likelihood", "RUN", "--images", "2"], "RUN/likelihood.png"),
     "sweep": (["sweep", "RUN"], "RUN/sweep.json"),
     "sweep, its picture": (["sweep", "RUN"], "RUN/sweep.png"),
+    "averages": (["ema", "RUN"], "RUN/ema.json"),
+    "averages, their picture": (["ema", "RUN"], "RUN/ema.png"),
     "classifier": (["train-classifier", "RUN", "--steps", "1"], "RUN/classifier.safetensors"),
     "classifier elsewhere": (["train-classifier", "RUN", "--out", "out/c.safetensors"], "out/c.safetensors"),
     "schedules": (["show", "schedule", "--out", "out/a.png"], "out/a.png"),

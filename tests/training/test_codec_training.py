@@ -382,6 +382,7 @@ def test_settings_of_noise_are_refused() -> None:
     for changes, name in (
         ({"training": {"timesteps": "stratified"}}, "training.timesteps"),
         ({"training": {"label_dropout": 0.5}}, "training.label_dropout"),
+        ({"training": {"ema_snapshots": 16}}, "training.ema_snapshots"),
         ({"compute": {"engine": "torch"}}, "compute.engine"),
     ):
         with pytest.raises(InputError, match=name):

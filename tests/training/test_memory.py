@@ -137,13 +137,16 @@ def test_one_and_two_timesteps_train_by_the_bound(name: str, num_timesteps: int)
     assert trainer.non_finite.skipped == 0
 
 
-def test_weights_moments_and_averages_are_counted_exactly() -> None:
-    pipeline, parts = fresh(tiny({"training": {"optimizer": "muon"}}))
+@pytest.mark.parametrize(("snapshots", "averages"), [(None, 1), (4, 3)])
+def test_weights_moments_and_averages_are_counted_exactly(snapshots: int | None, averages: int) -> None:
+    pipeline, parts = fresh(tiny({"training": {"optimizer": "muon", "ema_snapshots": snapshots}}))
     estimate, trainer = footprint(pipeline), Trainer(Denoising(pipeline), parts.train)
     trainer.advance()
     moments = [m for name, m in trainer.tensors()["optimizer"].items() if not name.endswith(".step")]
     assert estimate.moments == sum(moment.nbytes for moment in moments)
-    assert estimate.average == estimate.weights == sum(w.nbytes for w in trainer.network.parameters())
+    assert estimate.weights == sum(w.nbytes for w in trainer.network.parameters())
+    held = [trainer.tensors().get(group, {}).values() for group in ("ema", "ema_short", "ema_long")]
+    assert estimate.averages == averages * estimate.weights == sum(each.nbytes for group in held for each in group)
 
 
 PROCESS = """

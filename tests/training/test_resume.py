@@ -20,11 +20,15 @@ from ancestral.training.run import RunFolder
 
 
 def assert_same_run(one: Path, other: Path, kept: str = "pipeline/*/diffusion_pytorch_model.safetensors") -> None:
-    """Weights, average, moments and log, byte for byte; only the clock may differ."""
+    """Weights, averages, moments, snapshots and log, byte for byte; only the clock may differ."""
     ours, theirs = (newest_checkpoint(path / "checkpoints", pytest.fail) for path in (one, other))
     assert ours is not None and theirs is not None and ours.name == theirs.name
     for name in (path.name for path in ours.glob("*.safetensors")):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
+    ours, theirs = (path / "averages" for path in (one, other))
+    assert {path.name: path.read_bytes() for path in ours.glob("*")} == {
+        path.name: path.read_bytes() for path in theirs.glob("*")
+    }
     assert (one / "log.jsonl").read_bytes() == (other / "log.jsonl").read_bytes()
     weights = [path.relative_to(one) for path in one.glob(kept)]
     assert len(weights) == 1 and (one / weights[0]).read_bytes() == (other / weights[0]).read_bytes()
@@ -47,7 +51,7 @@ def test_closing_the_generator_anywhere_changes_nothing(
 LIKELIHOOD = {
     "diffusion": {"prediction": "levels", "time": "log-snr", "schedule": {"name": "log-snr", "num_timesteps": 4}},
     "network": {"output_rank": 4, "fourier": [6]},
-    "training": {"loss": "continuous", "timesteps": "importance"},
+    "training": {"loss": "continuous", "timesteps": "importance", "ema_snapshots": 8},
 }
 LEARNED = {
     "diffusion": {"variance": "learned"},
@@ -78,8 +82,9 @@ def test_every_loss_and_draw_of_timesteps_goes_on_as_if_never_stopped(tmp_path: 
 
 
 def test_a_killed_process_ends_as_one_never_killed(tmp_path: Path, whole: Callable[[Config], Path]) -> None:
-    """SIGKILL in the middle, twice, in real processes: before any checkpoint, then between two."""
-    config = tiny()
+    """SIGKILL in the middle, twice, in real processes: before any checkpoint, then between two; snapshots are written
+    after each step, and every second one is gone by the end."""
+    config = tiny({"training": {"ema_snapshots": 8}})
     for kill_at in (3, 8):
         with start(tmp_path / "killed", config) as process:
             assert process.stdout is not None
@@ -92,6 +97,7 @@ def test_a_killed_process_ends_as_one_never_killed(tmp_path: Path, whole: Callab
         assert process.stdout is not None
         assert process.stdout.read().split()[0] == "6", "resumed from the checkpoint at step 5"
     assert_same_run(whole(config), tmp_path / "killed")
+    assert len([*(tmp_path / "killed/averages").glob("*")]) == 6
 
 
 def test_a_finished_run_has_nothing_left_to_do_and_a_larger_budget_goes_on(

@@ -44,13 +44,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bf16": {"compute": {"precision": "bfloat16"}},
     "parts": {"compute": {"micro_batch": 2}},
     "muon": {"training": {"optimizer": "muon"}},
-    "transformer": {"network": {**TRANSFORMER, "dropout": 0.0}, "training": {"optimizer": "muon", "augment": 0.5}},
+    "transformer": {
+        "network": {**TRANSFORMER, "dropout": 0.0},
+        "training": {"optimizer": "muon", "augment": 0.5, "ema_snapshots": 4},
+    },
     "linear attention": {"network": {**ATTENDS, "dropout": 0.0}, "training": {"optimizer": "muon"}},
-    "importance": {"training": {"loss": "vlb", "timesteps": "importance"}},
+    "importance": {"training": {"loss": "vlb", "timesteps": "importance", "ema_snapshots": 4}},
     "text": {
         "network": {**TWO_LEVELS, "dropout": 0.0},
         "text": {"name": "learned", "width": 16, "layers": 1, "length": 8},
-        "training": {"optimizer": "muon", "sample_every_steps": 2},
+        "training": {"optimizer": "muon", "sample_every_steps": 2, "ema_snapshots": 4},
         "sampling": {"cache": 2},
     },
     "text transformer": {
@@ -96,11 +99,13 @@ def steps(
 
 
 def settled(folder: Path) -> dict[str, torch.Tensor]:
-    """The weights and averages of the newest checkpoint."""
+    """The weights and averages of the newest checkpoint, and those of snapshots."""
     newest = newest_checkpoint(folder / "checkpoints", pytest.fail)
     assert newest is not None
     tensors, _ = load_checkpoint(newest)
-    return {f"{group} {name}": tensors[group][name] for group in ("model", "ema") for name in tensors[group]}
+    tensors |= {path.stem: load_file(path) for path in (folder / "averages").glob("*")}
+    groups = sorted(tensors.keys() - {"optimizer", "timesteps"})
+    return {f"{group} {name}": tensors[group][name] for group in groups for name in tensors[group]}
 
 
 def apart(one: Path, other: Path) -> float:

@@ -34,6 +34,7 @@ VERBS = {
     "evaluate": "measure generated images against held-out ones, beside the floors",
     "likelihood": "measure the bound on bits per dimension of held-out images",
     "sweep": "measure samplers against network calls, and keep to the best",
+    "ema": "measure averages of the weights over other lengths of a run, after it; keep to one",
     "train-classifier": "train a classifier of noisy images, to guide a run's network by",
     "train-codec": "train an autoencoder of images: the latents of latent diffusion",
     "rate": "measure the bytes of an autoencoder's latents against its images, beside PCA, JPEG, WebP",

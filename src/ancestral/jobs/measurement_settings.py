@@ -2,7 +2,7 @@
 
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -42,6 +42,7 @@ from ancestral.settings import (
     read_settings,
 )
 
+AverageLength = Annotated[float, Field(ge=0.005, le=0.288)]  # of 1 / sqrt(12) at most, where all weights count alike
 SeveralImages = Annotated[int, Field(ge=2, le=MOST_IMAGES)]
 
 
@@ -137,6 +138,28 @@ class SweepJobSettings(SweepSettings, GeneratingSettings):
         None
     )
     """measure nothing: generate from now on as this row of the last sweep does"""
+
+
+def choice_typed(word: str, option: str) -> str | float:
+    """The length that was typed, or a word for one."""
+    if (name := spelled(word, ("best", "own"))) in ("best", "own"):
+        return name
+    try:
+        return float(word)
+    except ValueError:
+        raise InputError(f"expected best, own or a length for {option}, got {word!r}; such as {option} 0.07") from None
+
+
+class EmaSettings(RunSettings, CostlySettings):
+    """Averages of the weights over other lengths are measured, or one becomes what the pipeline has."""
+
+    lengths: Annotated[tuple[AverageLength, ...], Field(min_length=1), Typed("LENGTH")] = (
+        *(0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25),
+    )
+    """standard deviations of the average, as shares of the run"""
+    use: Annotated[AverageLength | Literal["best", "own"] | None, Typed("best|own|LENGTH", read=choice_typed)] = None
+    """measure nothing: generate from now on by the average of this length, the best measured, or the run's own again"""
+    compute: ComputeSettings = ComputeSettings()
 
 
 class RatePlan(NamedTuple):

@@ -15,9 +15,11 @@ from ancestral.networks.layers import TimeEmbedding, TimeInput
 from ancestral.networks.text import GivenStates, PooledText, TextEncoder, text_attentions
 from ancestral.tensors import Data, Images, Labels
 
+OF_TRAINING = "augmentation_embedding."
+"""What a network has while it is trained, and a saved one has not."""
 ENDS = (
     *("conv_in.", "conv_out.", "time_embedding.", "class_embedding.", "attribute_embedding.", "add_embedding."),
-    *("augmentation_embedding.", "text_encoder.text_model.embeddings."),
+    *(OF_TRAINING, "text_encoder.text_model.embeddings."),
 )
 """Of a U-Net, what meets pixels, times and conditions."""
 

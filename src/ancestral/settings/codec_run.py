@@ -31,7 +31,10 @@ class CodecConfig(Settings):
     )
     """Settings of training that are of a denoiser: here they have no other value than the usual one."""
     NO_FLAGS: ClassVar[frozenset[str]] = frozenset(
-        [*(f"training.{name}" for name in OF_NOISE), "compute.engine", "compute.chunk", "codec.share"]
+        [
+            *(f"training.{name}" for name in OF_NOISE),
+            *("training.ema_snapshots", "compute.engine", "compute.chunk", "codec.share"),
+        ]
     )
     """Settings that no command line offers."""
 
@@ -44,6 +47,8 @@ class CodecConfig(Settings):
         for name in ("engine", "chunk"):
             if (value := getattr(self.compute, name)) != ComputeSettings.model_fields[name].default:
                 raise ValueError(f"expected no compute.{name} for an autoencoder, got {value}: nothing is generated")
+        if (count := self.training.ema_snapshots) is not None:
+            raise ValueError(f"expected no training.ema_snapshots for an autoencoder, got {count}: no verb reads them")
         if self.codec.share != SHARE:
             raise ValueError(f"expected no codec.share for an autoencoder alone, got {self.codec.share}: it has all")
         return self

@@ -44,6 +44,9 @@ class TrainingSettings(Settings):
     """Gradients with a larger norm are scaled down to it. None: no clipping."""
     ema_decay: Fraction = 0.9999
     """Decay of the averaged weights at each step; while young it is (1 + n) / (10 + n) after n steps."""
+    ema_snapshots: Annotated[int, Field(ge=2, le=1024)] | None = None
+    """Keep two more averages, and as many snapshots of each, of which `ancestral ema` makes an average of any length
+    afterwards; 16 do. None: none."""
     loss: Literal["simple", "vlb", "hybrid", "continuous"] = "simple"
     """simple: squared error (DDPM). vlb: the bound on the log-likelihood, bits per dimension. hybrid: simple for the
     mean and vlb for a learned variance. continuous: the bound of infinitely many steps."""

@@ -32,7 +32,9 @@ from torch import Tensor
 
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import flush, put_in_place, read_json, write_whole
+from ancestral.networks.interface import OF_TRAINING
 from ancestral.processes import SINGLE_PROCESS, Processes
+from ancestral.training.power_average import PROFILES
 
 WHOLE, BY_ROWS = 1, 2
 """Formats: every tensor in one file; or its rows in as many as there were processes. Newer ones are refused."""
@@ -40,7 +42,12 @@ MARGIN = 2**20  # bytes that must be free beside those of the tensors: headers, 
 Tensors = Mapping[str, Mapping[str, Tensor]]  # group -> name -> tensor
 PIECE = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 """The name of a file that holds some rows: of which group, and which of how many it is."""
-HELD_BY_ROWS = ("model", "ema", "optimizer")  # tensors without rows, such as counts of steps, are held by the main one
+HELD_BY_ROWS = (
+    "model",
+    "ema",
+    "optimizer",
+    *PROFILES,
+)  # tensors without rows, such as counts of steps, are held by the main one
 
 
 def save_checkpoint(
@@ -67,12 +74,7 @@ def save_checkpoint(
         root.mkdir(exist_ok=True)
         for left_behind in root.glob(".building-*"):
             shutil.rmtree(left_behind)
-        free = shutil.disk_usage(root).free
-        if free < needed:
-            raise CannotWrite(
-                f"cannot write the checkpoint {folder}: it needs {needed:,} bytes and {free:,} are free; earlier "
-                "checkpoints are untouched: free space and give the same command again"
-            )
+        check_room(root, f"the checkpoint {folder}", needed)
         building.mkdir()
         return ""
 
@@ -97,6 +99,15 @@ def save_checkpoint(
             shutil.rmtree(building, ignore_errors=True)
         raise
     return folder
+
+
+def check_room(root: Path, what: str, needed: int) -> None:
+    """Raises CannotWrite where the disk of `root` has fewer bytes."""
+    if (free := shutil.disk_usage(root).free) < needed:
+        raise CannotWrite(
+            f"cannot write {what}: it needs {needed:,} bytes and {free:,} are free; earlier checkpoints are untouched: "
+            "free space and give the same command again"
+        )
 
 
 def complete_checkpoints(root: Path) -> list[Path]:
@@ -186,11 +197,22 @@ def is_checkpoint(folder: Path) -> bool:
 
 def averaged_weights(folder: Path) -> dict[str, Tensor]:
     """The averaged weights of a checkpoint. Raises InputError where it is damaged, or of a newer version."""
+    return weights_of(folder, ("ema",))["ema"]
+
+
+def weights_of(folder: Path, groups: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+    """The same by group, as a saved network has them; a group that is not there is empty."""
     fault = _fault(folder)
     if fault is not None:
         raise InputError(f"the checkpoint {folder} is damaged ({fault}); name another one")
-    weights = dict(tensors_in(tensor_files(folder).get("ema", [])))
-    if not all(weight.dtype == torch.float32 and bool(weight.isfinite().all()) for weight in weights.values()):
+    files = tensor_files(folder)
+    held = {group: tensors_in(files.get(group, [])) for group in groups}
+    weights = {
+        group: {name: each for name, each in tensors if not name.startswith(OF_TRAINING)}
+        for group, tensors in held.items()
+    }
+    every = (weight for group in weights.values() for weight in group.values())
+    if not all(weight.dtype == torch.float32 and bool(weight.isfinite().all()) for weight in every):
         raise InputError(f"the checkpoint {folder} is damaged (averages that are no numbers); name another one")
     return weights
 

@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from torch import Tensor
@@ -22,8 +21,9 @@ from ancestral.processes import SINGLE_PROCESS
 from ancestral.settings import Settings, TrainingSettings, parse
 from ancestral.training import checkpoint
 from ancestral.training.budget import leap_in_words, warmup_in_words
-from ancestral.training.checkpoint import Tensors, load_checkpoint, newest_checkpoint, save_checkpoint
+from ancestral.training.checkpoint import HELD_BY_ROWS, Tensors, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.engine import rows_of
+from ancestral.training.snapshots import Snapshots, all_finite
 from ancestral.training.training_log import TrainingLog
 
 ROLLBACKS = 3  # times that training goes back, unless set otherwise
@@ -38,6 +38,7 @@ class Checkpointer:
         self.check, self.say = log.check, log.say
         self.engine, self.processes = trainer.engine, trainer.engine.processes
         self.saved_step, self.saved_seconds = -1, 0.0
+        self.snapshots = Snapshots(trainer, self.run.averages, self.check)
         self.good_step: int | None = None  # of the checkpoint that a divergence would go back to
 
     def resume(self, before: TrainingSettings, extend: bool) -> None:
@@ -50,6 +51,9 @@ class Checkpointer:
             self.say(shortened)
         if folder is None:
             self.log.cut(0, step=0)
+            self.snapshots.cut()
+            if told := self.snapshots.in_words():
+                self.say(told)
             if settings.on_divergence == "rollback":
                 self.save()
         else:
@@ -72,6 +76,7 @@ class Checkpointer:
     def after_step(self) -> None:
         """Saves when it is due."""
         trainer, settings = self.trainer, self.trainer.settings
+        self.snapshots.after_step()
         minutes = (self.engine.clock - self.saved_seconds) / 60
         every = (settings.checkpoint_every_steps, settings.milestone_every_steps)
         if any(n and trainer.step % n == 0 for n in every) or minutes >= settings.checkpoint_every_minutes:
@@ -163,14 +168,13 @@ class Checkpointer:
     def _restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         """The trainer and the log as a checkpoint has them."""
         self.trainer.restore(tensors, state)
+        self.snapshots.cut()
         self.log.cut(state["log_bytes"], self.trainer.step)
         self.saved_step, self.good_step = self.trainer.step, state.get("good_step")
 
     def _all_sound(self, tensors: Tensors) -> bool:
         """Whether all weights, averages and moments that all processes hold are numbers, together."""
-        held = [tensor for group in ("model", "ema", "optimizer") for tensor in tensors[group].values()]
-        sound = all(bool(tensor.isfinite().all()) for tensor in held)
-        return float(self.processes.sum(torch.tensor(float(not sound), device=self.processes.device))) == 0
+        return all_finite([each for group in HELD_BY_ROWS for each in tensors.get(group, {}).values()], self.processes)
 
 
 WholeNumber = Annotated[int, Field(ge=0, lt=2**53, strict=True)]

@@ -22,6 +22,7 @@ from ancestral.rng import mix
 from ancestral.settings import Config
 from ancestral.tensors import Images, PerImage, Pixels
 from ancestral.training.augmentation import SIZE, changed
+from ancestral.training.chosen_average import read_choice
 from ancestral.training.loss import level_of, losses_of_black, training_losses, weighting_of
 from ancestral.training.memory import fit_micro_batch
 from ancestral.training.randomness import Randomness, randomness_of
@@ -100,15 +101,18 @@ class Denoising(Task):
 
     def save(self, averages: Sequence[nn.Module], run: RunFolder) -> None:
         self._averaged(averages).save(run.pipeline)
+        run.chosen_average.unlink(missing_ok=True)
 
     def mend(self, averages: Sequence[nn.Module], run: RunFolder) -> str | None:
-        """Also where it is to be sampled otherwise, which is not said."""
-        averaged = self._averaged(averages)
+        """Also where it is to be sampled otherwise, which is not said. An average that was chosen in place of this one
+        stays until training goes on."""
+        averaged, choice = self._averaged(averages), read_choice(run)
         try:
             weights, sampling = stored(run.pipeline)
         except InputError:
             weights, sampling = "", averaged.config.sampling
-        if weights != averaged.weights_hash():
+        own = averaged.weights_hash()
+        if weights != own and (choice is None or (choice.weights, choice.own) != (weights, own)):
             averaged.save(run.pipeline)
             return f"{run.pipeline} was not that of the checkpoint: written anew"
         if sampling != averaged.config.sampling:

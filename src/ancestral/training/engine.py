@@ -16,7 +16,7 @@ rows of them, that this process is to update. They are updated the same way in b
 The optimiser sees the rows as plain tensors that share their memory with fully_shard's, so it is the same fused one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any, Literal
@@ -143,6 +143,10 @@ class Engine:
         """What this process holds of a network of this kind, by name."""
         return network.state_dict()
 
+    def whole(self, held: Sequence[Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """(name, all rows) of tensors that lie as `weights` do, one after another; together."""
+        return zip(self.weights, held, strict=True)
+
     def full_average(self) -> nn.Module:
         """The averaged network with all of its weights, on the main process; together."""
         return self.average
@@ -217,12 +221,16 @@ class FullySharded(Engine):
         """This process's rows, in the memory that fully_shard keeps them in."""
         return {name: _rows(parameter) for name, parameter in network.named_parameters()}
 
-    def full_average(self) -> nn.Module:
+    def whole(self, held: Sequence[Tensor]) -> Iterator[tuple[str, Tensor]]:
         """The rows are gathered tensor by tensor."""
+        for (name, weight), rows in zip(self.weights.items(), held, strict=True):
+            yield name, self._gather(weight, rows)
+
+    def full_average(self) -> nn.Module:
+        """Tensor by tensor, into a network of its own."""
         assert self.module.fresh is not None, "a network that may be held by rows"
         whole = self.module.fresh() if self.processes.is_main else self.average
-        for (name, weight), averages in zip(self.weights.items(), self.averages, strict=True):
-            gathered = self._gather(weight, averages)
+        for name, gathered in self.whole(self.averages):
             if self.processes.is_main:
                 whole.get_parameter(name).detach().copy_(gathered)
         return whole

@@ -1,6 +1,6 @@
 """Losses as the log has them: means since its last line, by quarter of t; and the loss of held-out images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Batch
 from ancestral.diffusion.timesteps import SampledTimesteps
 from ancestral.rng import generator
-from ancestral.tensors import PerImage
+from ancestral.tensors import PerImage, Timesteps
 from ancestral.training.randomness import Randomness
 from ancestral.training.task import Task
 
@@ -68,18 +68,29 @@ class ValidationLoss:
     @torch.inference_mode()
     def record(self, network: nn.Module) -> dict[str, Any]:
         """`held_out_loss` of the first network, averaged or not, and its quarters of t."""
+        means = RunningMeans(self.task.device)
+        for losses, t in self._of_parts(network):
+            means.add(losses, torch.ones_like(t, dtype=torch.float64), t, self.task.num_timesteps, 0.0)
+        found = means.means()
+        return {"held_out_loss": found["loss"], "held_out_by_quarter": found["loss_by_quarter"]}
+
+    @torch.inference_mode()
+    def losses(self, network: nn.Module) -> PerImage:
+        """(B,) float64, the loss of each image, of which `held_out_loss` is the mean."""
+        return torch.cat([losses.double() for losses, _ in self._of_parts(network)])
+
+    def _of_parts(self, network: nn.Module) -> Iterator[tuple[PerImage, Timesteps]]:
+        """The losses of some images after others, and their timesteps."""
         task, count = self.task, min(HELD_OUT_IMAGES, len(self.images))
         steps, draws = task.num_timesteps, generator(task.seed, "held-out")
         t = (1 + torch.randperm(count, generator=draws) * steps // count).to(task.device)
         eps = torch.randn(count, *task.spec.shape, generator=draws).to(task.device)
         alike = torch.ones(count, dtype=torch.float64, device=task.device)
         random = Randomness(SampledTimesteps(t, alike, within=0.5 * alike), eps, torch.zeros_like(t, dtype=torch.bool))
-        means, size = RunningMeans(task.device), task.compute.micro_batch or task.config.training.batch_size
+        size = task.compute.micro_batch or task.config.training.batch_size
         for part in (slice(start, start + size) for start in range(0, count, size)):
             pixels = torch.tensor(self.images.pixels(part), device=task.device).permute(0, 3, 1, 2)
             condition = self.images.condition(task.spec, part, task.tokenizer).to(task.device)
             batch = Batch(pixels, condition, torch.arange(count)[part])
             losses, _ = task.modules[0].losses(network, batch, random.rows(part))
-            means.add(losses, alike[part], t[part], steps, 0.0)
-        found = means.means()
-        return {"held_out_loss": found["loss"], "held_out_by_quarter": found["loss_by_quarter"]}
+            yield losses, t[part]

@@ -28,6 +28,7 @@ from ancestral.settings import TrainingSettings
 from ancestral.text import size_in_words
 from ancestral.training.loss import losses_of_black
 from ancestral.training.optimizer import Muon, optimizers_for
+from ancestral.training.power_average import PROFILES
 
 SHARE = 0.8  # of the free memory, that training may take by this estimate
 
@@ -80,7 +81,7 @@ class Footprint(NamedTuple):
     weights: int
     gradients: int
     moments: int
-    average: int
+    averages: int
     batch: int  # images and noise of the whole batch
     kept: int  # what the images computed at once keep for the backward pass, and what turning to it takes
 
@@ -103,7 +104,8 @@ def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | 
     output = 4 * outputs(pipeline.config.diffusion, pipeline.latent_spec) * height * width
     two, four = kept_bytes(pipeline, 2), kept_bytes(pipeline, 4)
     kept = two + (count - 2) * (four - two) // 2 + 2 * count * output
-    return Footprint(weights, weights, moments, weights, batch, kept)
+    averages = weights * (1 + len(PROFILES) * (settings.ema_snapshots is not None))
+    return Footprint(weights, weights, moments, averages, batch, kept)
 
 
 def moment_bytes(network: nn.Module, settings: TrainingSettings) -> int:

@@ -38,7 +38,7 @@ def recipe(of_run: TrainingSettings, steps: int | None, minutes: float | None) -
     """How a classifier is trained, to the first limit that is reached; what is not its own is as for the run."""
     budget = {"steps": steps, "images": None, "minutes": minutes, "warmup_images": 50 * of_run.batch_size}
     own = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.05, "lr_schedule": "cosine"}
-    own |= {"augment": 0, "augment_by": None}
+    own |= {"augment": 0, "augment_by": None, "ema_snapshots": None}
     return TrainingSettings.model_validate({**of_run.model_dump(), **budget, **own})
 
 

@@ -27,7 +27,7 @@ from ancestral.text_reader import TEXT_ENCODER, TOKENIZER, TextReader
 
 LEFT_BEHIND = re.compile(rf"lock|\.(config|codec|compute)\.json\..*|\.building-.*|{LEFT_BY_SYSTEM.pattern}")
 """Names in a folder that is as good as empty."""
-FILLED = ("checkpoints", "samples", "log.jsonl", "timing.jsonl")  # nothing while nothing is in it
+FILLED = ("checkpoints", "averages", "samples", "log.jsonl", "timing.jsonl")  # nothing while nothing is in it
 
 C = TypeVar("C", bound=AnyConfig)
 
@@ -47,8 +47,10 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"  # everything a resume needs
         self.tokenizer = self.path / TOKENIZER  # of its captions, where it reads text
         self.text_encoder = self.path / TEXT_ENCODER  # that exists already, where that reads it
+        self.averages = self.path / "averages"  # snapshots of which other averages are made
         self.samples = self.path / "samples"  # grids generated on the way
         self.pipeline = self.path / "pipeline"  # the averaged weights with all that sampling needs
+        self.chosen_average = self.path / "average.json"  # whose weights those are, where they are not the run's own
         self.codec = self.path / CODEC  # those of an autoencoder
         self.autoencoder = self.path / AUTOENCODER  # a run of its own, of the autoencoder whose latents are diffused
         self.latents = self.path / "latents"  # that it makes of the images to train on
@@ -75,8 +77,16 @@ class RunFolder:
         system's: they go with the process that held them, however that ended. One is on the folder itself, so that a
         removed lock file lets nobody in; the other on the file, for network disks that lock no folders.
         """
-        files = (self.config, self.compute, self.log, self.timing)
-        parts = (self.checkpoints, self.samples, self.pipeline, self.codec, self.tokenizer, self.text_encoder)
+        files = (self.config, self.compute, self.log, self.timing, self.chosen_average)
+        parts = (
+            self.checkpoints,
+            self.averages,
+            self.samples,
+            self.pipeline,
+            self.codec,
+            self.tokenizer,
+            self.text_encoder,
+        )
         for entry in (*files, *parts, self.autoencoder, self.latents):
             check_part(entry)  # what is written in a run is written there, and not where a link leads
         lock = self._make()

@@ -36,10 +36,11 @@ from ancestral.rng import mix
 from ancestral.tensors import PerImage
 from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.checkpoint import Tensors
-from ancestral.training.ema import ExponentialAverage
+from ancestral.training.ema import ExponentialAverage, PowerAverages
 from ancestral.training.engine import Parallel, engine_of
 from ancestral.training.means import RunningMeans
 from ancestral.training.optimizer import moments_like, optimizers_for
+from ancestral.training.power_average import PROFILES
 from ancestral.training.randomness import Randomness
 from ancestral.training.task import Task, Trainable
 
@@ -64,6 +65,8 @@ class ModuleTrainer:
         self.ema = ExponentialAverage(self.network, module.settings.ema_decay)
         kind = engine_of(processes, parallel)
         self.engine = kind(processes, module, task.compute, task.config.training, self.ema.network, asked, seconds)
+        is_kept = module.settings.ema_snapshots is not None and not module.name  # of the first network alone
+        self.powers = PowerAverages(self.engine.weights, PROFILES if is_kept else {})
         self.buffers = [*zip(self.ema.network.buffers(), self.network.buffers(), strict=True)]
         self.optimizers = optimizers_for(self.engine.weights, self.network, module.settings, self.engine.rows)
         self.owners = {p: each for each in self.optimizers for group in each.param_groups for p in group["params"]}
@@ -79,6 +82,7 @@ class ModuleTrainer:
         for optimizer in self.optimizers:
             optimizer.found_inf = skip  # type: ignore[attr-defined]
             optimizer.step()
+        self.powers.update(self.engine.weights, self.ema.updates, finite)
         self.ema.update(zip(self.engine.averages, self.engine.weights.values(), strict=True), finite)
         self.ema.take_buffers(self.buffers)
 
@@ -105,7 +109,7 @@ class ModuleTrainer:
             for key, value in self.owners[parameter].state[parameter].items()
         }
         model, ema = self.engine.tensors(self.network), self.engine.tensors(self.ema.network)
-        return self._named({"model": model, "ema": ema, "optimizer": moments})
+        return self._named({"model": model, "ema": ema, "optimizer": moments, **self.powers.means})
 
     def expected(self, step: int) -> dict[str, dict[str, Tensor]]:
         """Tensors like `tensors` after `step` steps, whole, on the device `meta`."""
@@ -116,15 +120,16 @@ class ModuleTrainer:
             if step and weight.requires_grad
             for key, like in moments_like(self.owners[weight], weights[name]).items()
         }
-        return self._named({"model": weights, "ema": weights, "optimizer": moments})
+        powers = {group: {name: weights[name] for name in means} for group, means in self.powers.means.items()}
+        return self._named({"model": weights, "ema": weights, "optimizer": moments, **powers})
 
     def restore(self, tensors: Tensors, updates: int) -> None:
         """Back to where `tensors` was taken, in the same memory layout."""
         for optimizer in self.optimizers:
             optimizer.state.clear()
-        for group, network in (("model", self.network), ("ema", self.ema.network)):
-            held = self.engine.tensors(network)
-            for key, tensor in held.items():
+        held = {"model": self.engine.tensors(self.network), "ema": self.engine.tensors(self.ema.network)}
+        for group, own in {**held, **self.powers.means}.items():
+            for key, tensor in own.items():
                 tensor.copy_(tensors[group][self.prefix + key])
         for full_name, saved in tensors["optimizer"].items():
             name, _, key = full_name.removeprefix(self.prefix).rpartition(".")

@@ -28,6 +28,7 @@ from ancestral.settings import MOST_IMAGES, Config, ImageSpec, SamplingSettings
 from ancestral.text import size_in_words
 from ancestral.text_reader import TextReader
 from ancestral.training.memory import SHARE, LiveBytes, available_bytes, footprint, halved
+from ancestral.training.power_average import PROFILES
 
 MEASURED = 100  # calls of one image, of which one is spent on measuring
 BRIEF = 0.5  # seconds that measuring may take however little work there is
@@ -164,7 +165,7 @@ def most_of_one(images: int, at_once: int, processes: int) -> int:
 def check_training(config: Config, spec: ImageSpec, device: torch.device, processes: int = 1) -> int:
     """Bytes of the weights in all copies and of a batch of pixels; InputError where they are more than is free."""
     batch = 8 * -(-config.training.batch_size // processes) * prod(spec.shape)
-    least = COPIES * weights_bytes(config, spec) + batch
+    least = _copies(config) * weights_bytes(config, spec) + batch
     refuse_more_than_is_free(least, device, "lower training.batch_size, data.size or the width of the network")
     return least
 
@@ -191,8 +192,14 @@ def of_training(
     one = tried * spec.height * spec.width // (TRIED_IMAGES * small.height * small.width)
     share, free = -(-config.training.batch_size // processes), available_bytes(device)
     at_once = config.compute.micro_batch or (share if free is None else halved(share, float(one), SHARE * free - least))
-    disk = (config.training.keep_checkpoints + 1) * COPIES * weights_bytes(config, spec)
+    checkpoints, snapshots = config.training.keep_checkpoints + 1, config.training.ema_snapshots or 0
+    disk = (checkpoints * _copies(config) + snapshots * len(PROFILES)) * weights_bytes(config, spec)
     return Price(0, 0.0, least + min(at_once, share) * one, disk)
+
+
+def _copies(config: Config) -> int:
+    """Of the weights, that training has and a checkpoint holds."""
+    return COPIES + (0 if config.training.ema_snapshots is None else len(PROFILES))
 
 
 def weights_bytes(config: Config, spec: ImageSpec) -> int:

@@ -24,6 +24,7 @@ QUARTER_COLORS = ("#FDB42F", "#E56B5D", "#A62098", "#2A0593")
 """Light to dark as t grows from clean to noise."""
 DASHES = ("-", "--", "-.", ":")
 INK, GREY, FAINT = "#222222", "#8A8A8A", "#B4B4B4"
+LEAST_MISSED = 1e-4  # of a profile, that is shown: what lies below is rounding
 WIDTH = 5.4  # inches; letters have 11 points
 
 Numbers = NDArray[np.float64]
@@ -127,6 +128,24 @@ def loss_by_timestep(t: Values, loss: Values, error: Values | None = None, quant
     _log_scale(axes)
     axes.set_xlabel("t   (1 = nearly clean, T = noise)")
     axes.set_ylabel(quantity)
+    return figure
+
+
+def averages_figure(
+    lengths: Sequence[float], differences: Sequence[float], errors: Sequence[float], missed: Sequence[float]
+) -> Figure:
+    """The held-out loss of averages less that of the run's own, with error bars, against their length; below, what
+    share of a length's profile is missed."""
+    figure, (above, below) = panels(2, height=2.3)
+    above.axhline(0, color=GREY, linewidth=1)
+    above.errorbar(lengths, differences, yerr=errors, color=COLORS[0], marker="o", capsize=4)
+    above.set_ylabel("loss less the own average's")
+    below.plot(lengths, np.maximum(missed, LEAST_MISSED), color=COLORS[1], marker="o")
+    below.set_yscale("log")
+    below.set_ylim(LEAST_MISSED, 1)
+    below.set_ylabel("profile missed")
+    for axes in (above, below):
+        axes.set_xlabel("length of the average, as a share of the run")
     return figure
 
 
