@@ -139,13 +139,12 @@ def averages_figure(
     figure, (above, below) = panels(2, height=2.3)
     above.axhline(0, color=GREY, linewidth=1)
     above.errorbar(lengths, differences, yerr=errors, color=COLORS[0], marker="o", capsize=4)
-    above.set_ylabel("loss less the own average's")
+    above.set_ylabel("loss above the own")
     below.plot(lengths, np.maximum(missed, LEAST_MISSED), color=COLORS[1], marker="o")
     below.set_yscale("log")
     below.set_ylim(LEAST_MISSED, 1)
     below.set_ylabel("profile missed")
-    for axes in (above, below):
-        axes.set_xlabel("length of the average, as a share of the run")
+    below.set_xlabel("length of the average, as a share of the run")
     return figure
 
 
