@@ -136,9 +136,15 @@ def release(name: str, asked: argparse.Namespace, root: Path) -> None:
 
 
 def ancestral(words: Sequence[str], folder: Path) -> None:
-    """`ancestral WORDS`, in a folder."""
+    """`ancestral WORDS`, in a folder; stopped by Ctrl-C, which it hears too, it is given the time to save."""
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run([sys.executable, "-m", "ancestral", *words], cwd=folder, check=True)
+    with subprocess.Popen([sys.executable, "-m", "ancestral", *words], cwd=folder) as verb:
+        try:
+            code = verb.wait()
+        except KeyboardInterrupt:
+            code = verb.wait()
+    if code:
+        raise subprocess.CalledProcessError(code, verb.args)
 
 
 def measuring(what: Release, images: int) -> list[str]:
