@@ -77,7 +77,8 @@ FAULTY: dict[str, Any] = {
 def test_a_training_with_a_faulty_request_is_not_begun(name: str, studio: StudioProcess) -> None:
     before = sorted(studio.folder.rglob("*"))
     answer = studio.post("/api/runs", FAULTY[name])
-    assert answer.status == 422 and [*answer.value] == ["error"] and "\n" not in answer.value["error"]
+    assert answer.status == 422 and {*answer.value} <= {"error", "setting", "contract"}
+    assert "\n" not in answer.value["error"]
     assert answer.headers["content-type"] == "application/json"
     assert sorted(studio.folder.rglob("*")) == before
 
