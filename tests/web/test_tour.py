@@ -124,7 +124,7 @@ def test_a_step_of_sampling_is_the_sum_of_its_terms(touring: Page, studio: Studi
     command = touring.evaluate("document.querySelector('.command code').textContent")
     assert "--classes 7" in command and "--sampler dpm++3m" in command and "--step 4" in command
     fill(touring, Step_of_the_chain="8")
-    touring.wait("document.querySelectorAll('.sum tbody tr').length === 2", 60)  # onto 0 it is the guess
+    touring.wait("document.querySelectorAll('.sum tbody tr').length === 2")  # onto 0 it is the guess
     assert touring.complaints == []
 
 

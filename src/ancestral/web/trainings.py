@@ -66,13 +66,13 @@ class Trainings:
 
     def process(self, id: str) -> int | None:
         """The number of the process that trains a run; None: none that was begun here does."""
-        if (child := self.children.get(id)) is not None and child.poll() is not None:  # which also reaps it
-            del self.children[id]
         with self.looking, suppress(InputError, OSError, LookupError), open_regular(self._number(id)) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return int(read_json(self._number(id))["process"])
+            if (child := self.children.pop(id, None)) is not None:
+                child.wait()  # it has let go of its number: it is ending
         return None
 
     def running(self) -> list[str]:
