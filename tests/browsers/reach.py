@@ -51,10 +51,11 @@ def check_reach(shown: Page, width: int) -> None:
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     assert shown.evaluate(CUT) == []
     shown.evaluate(BEGIN)
-    covered = []
-    for _ in range(shown.evaluate(f"{PRESSED}.length") + 3):
-        shown.key("Tab")
-        covered += filter(None, [shown.evaluate(REACHED)])
+    covered, missed = list[str](), [""]
+    for _ in range(2):  # a second time round, where more has come meanwhile
+        for _ in range(shown.evaluate(f"{PRESSED}.length") + 3 if missed else 0):
+            shown.key("Tab")
+            covered += filter(None, [shown.evaluate(REACHED)])
+        missed = shown.evaluate(f"{PRESSED}.filter((each) => !window.reached.has(each)).map((each) => each.outerHTML)")
     assert covered == []
-    missed = shown.evaluate(f"{PRESSED}.filter((each) => !window.reached.has(each)).map((each) => each.outerHTML)")
     assert missed == [], missed

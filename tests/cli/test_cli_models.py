@@ -81,7 +81,7 @@ def test_it_is_measured_on_its_data_and_the_numbers_lie_here(
 ) -> None:
     assert call(capsys, "evaluate", "digits", "--images", "20", "--steps", "4").code == 0
     assert call(capsys, "likelihood", "digits", "--images", "4", "--timesteps", "2").code == 0
-    names = {"evaluation.json", "likelihood.json", "likelihood.png"}
+    names = {"evaluation.json", "evaluation-nearest.png", "likelihood.json", "likelihood.png"}
     assert {each.name for each in tmp_path.iterdir()} == names and unchanged(ours)
     assert json.loads((tmp_path / "evaluation.json").read_text())["num_generated"] == 20
     code, _, err = call(capsys, "evaluate", "digits", "--text")

@@ -43,7 +43,8 @@ def test_a_folder_of_images_becomes_a_codec(tmp_path: Path, capsys: pytest.Captu
     config = json.loads(Path("runs/birds-codec/codec/config.json").read_text())
     assert (config["_class_name"], config["scaling_factor"], config["in_channels"]) == ("AutoencoderKL", 1.0, 3)
     assert read_autoencoder(Path(result["codec"])).network.image_channels == 3
-    assert [each.name for each in Path("runs/birds-codec/samples").iterdir()] == ["step-00000002.png"]
+    grids = sorted(each.name for each in Path("runs/birds-codec/samples").iterdir())
+    assert grids == ["step-00000001.png", "step-00000002.png"]
     kept = read_measurement(Path("runs/birds-codec/quality.json"))
     assert {**result, **kept.model_dump(mode="json", exclude_none=True)} == result and kept.step == 2
     assert kept.weights == weights_hash(read_autoencoder(Path(result["codec"])).network)

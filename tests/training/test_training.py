@@ -94,6 +94,7 @@ def test_a_young_average_follows_and_an_old_one_keeps_its_decay() -> None:
 
 def test_grids_come_early_at_first_and_then_at_an_even_pace() -> None:
     assert [step for step in range(6001) if step and grid_is_due(step, 2000)] == [125, 250, 500, 1000, 2000, 4000, 6000]
+    assert grid_is_due(126, 2000, is_last=True) and not grid_is_due(124, 2000, is_last=True)
 
 
 def test_the_average_is_another_network_and_training_keeps_its_own(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The studio's page in Chromium: its core, and the views of all runs and of one training."""
 
 import json
-import math
 import os
 import shutil
 import signal
@@ -35,18 +34,14 @@ def reload(page: Page) -> None:
     page.page.reload()
 
 
-def test_the_page_is_there_within_a_second_and_asks_nobody_else(chromium: Browser, studio: StudioProcess) -> None:
-    busy = max(1, os.getloadavg()[0] / (os.cpu_count() or 1))  # with other things, this machine
-    taken = [math.inf]
-    while min(taken) >= 1000 * busy and len(taken) <= 5:  # ms
-        page = chromium.open(studio.address)
-        page.wait("document.querySelector('.card a')")
-        taken.append(page.evaluate("performance.now()"))
-        page.wait("document.querySelector('.card img')?.naturalWidth && document.querySelector('.sparkline')")
-        assert page.complaints == []
-        assert page.asked() == []
-        assert "token" not in page.evaluate("location.href")
-    assert min(taken) < 1000 * busy, taken
+def test_the_page_is_there_and_asks_nobody_else(chromium: Browser, studio: StudioProcess) -> None:
+    """How soon is for the benchmark, `python -m benchmarks.studio`."""
+    page = chromium.open(studio.address)
+    page.wait("[...document.querySelectorAll('.card img')].some((each) => each.naturalWidth)")
+    page.wait("document.querySelector('.sparkline')")
+    assert page.complaints == []
+    assert page.asked() == []
+    assert "token" not in page.evaluate("location.href")
 
 
 VIEWS = ("#/runs?compare=tiny", "#/train?run=tiny", "#/train")

@@ -48,10 +48,12 @@ class Spikes:
         )
 
 
-def grid_is_due(step: int, every: int) -> bool:
-    """Whether a grid is kept after this step: a function of steps alone, so that a run that was stopped keeps the same
-    ones. The first ones come early, as a short run is to show something and images change most then."""
-    return step % every == 0 or step in [every >> halvings for halvings in range(1, EARLY_GRIDS + 1)]
+def grid_is_due(step: int, every: int, is_last: bool = False) -> bool:
+    """Whether a grid is kept after this step: a function of steps and of the budget's end, so that a run that was
+    stopped keeps the same ones. The first ones come early, as a short run is to show something and images change most
+    then; the last step of a budget has one unless not even the first was reached."""
+    early = [every >> halvings for halvings in range(1, EARLY_GRIDS + 1)]
+    return step % every == 0 or step in early or (is_last and step > early[-1] > 0)
 
 
 class TrainingLog:
@@ -99,7 +101,7 @@ class TrainingLog:
             timing = {"step": trainer.step, "minutes": seconds / 60, "images_per_second": rate}
             self.timing.append({**timing, "watching_seconds": self.watching_seconds})
             self.timed_images, self.timed_seconds, self.watching_seconds = images, seconds, 0.0
-        if grid_is_due(trainer.step, settings.sample_every_steps):
+        if grid_is_due(trainer.step, settings.sample_every_steps, is_last=trainer.fraction >= 1):
             with self._watching():
                 self._save_grid()
         return record

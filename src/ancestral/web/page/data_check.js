@@ -1,7 +1,7 @@
 /** What is in a folder of images and what is wrong with it, before anything is trained on it. */
 
 import { button, fail, h } from "./elements.js";
-import { hasEnded, startJob, watch } from "./job.js";
+import { hasEnded, startJob, watch, wordsOf } from "./job.js";
 import { counted } from "./run_words.js";
 import { isSame } from "./settings.js";
 
@@ -75,9 +75,8 @@ export function dataCheck(take, told) {
   };
   /** @param {import("./store.js").Job} job */
   const follow = (job) => {
-    const at = job.of ? `${job.what} ${counted(job.done)} of ${counted(job.of)}` : job.what || job.state;
     const end = job.state === "done" ? "" : job.why || "The look at the images was stopped.";
-    state.textContent = hasEnded(job) ? end : `Looking at the images: ${at}`;
+    state.textContent = hasEnded(job) ? end : `Looking at the images: ${wordsOf(job)}`;
     if (hasEnded(job)) again.hidden = job.state === "done";
     if (job.state === "stopped") missing = ""; // by the reader, who knows what they are
     else if (job.state === "failed" && missing) missing = "Train is live once the images can be read.";

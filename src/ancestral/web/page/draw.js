@@ -8,10 +8,11 @@ import { apart, comparison } from "./comparison.js";
 import { button, fail, h, on, say } from "./elements.js";
 import { checkbox, number, range, seed } from "./fields.js";
 import { filmView } from "./film.js";
-import { hasEnded, startJob, stopJob } from "./job.js";
+import { hasEnded, startJob, stopJob, wordsOf } from "./job.js";
 import { JobFilm } from "./job_film.js";
 import { address } from "./route.js";
 import { viewOfRun } from "./run_view.js";
+import { capital } from "./run_words.js";
 import { SAMPLING, asParams, differences, samplingFields, scheduleField, samplingOf, tellingFields, tellingOf } from "./sampling_fields.js";
 import { state } from "./store.js";
 
@@ -121,7 +122,7 @@ function drawing({ root, go }, details, first) {
     numbers: button("Save numbers", () => saveFile(NUMBERS)),
   };
   const follow = h("a", { class: "button" }, "Follow its steps"), edit = h("a", { class: "button" }, "Edit this one");
-  const nothing = h("p", { class: "soft" }, "Nothing has been drawn yet.");
+  const nothing = h("p", { class: "soft" });
   const stage = h("section", { "aria-label": "What was drawn" }, nothing, both, shown.element,
     h("div", { class: "actions" }, ...Object.values(keep), follow, edit),
   );
@@ -246,12 +247,13 @@ function drawing({ root, go }, details, first) {
   }
 
   function showButtons() {
-    const [one] = films, isThere = Boolean(one?.length), goes = films.some((each) => each?.job && !hasEnded(each.job));
+    const [one] = films, isThere = Boolean(one?.length), going = films.find((each) => each?.job && !hasEnded(each.job))?.job;
     nothing.hidden = isThere;
+    nothing.textContent = going ? `${capital(wordsOf(going))}.` : "Nothing has been drawn yet.";
     for (const each of [shown.element, ...Object.values(keep), follow, edit]) each.hidden = !isThere;
     keep.grid.hidden = placeOf("grid.png") < 0;
     keep.numbers.hidden = placeOf(NUMBERS) < 0;
-    stop.hidden = !goes;
+    stop.hidden = !going;
     const image = String(shown.chosen);
     follow.href = address("trajectory", { run, job: one?.id ?? "", image });
     edit.href = address("edit", { run, of: one?.id ?? "", image });

@@ -8,10 +8,11 @@ import { Source, asFile, editedImage } from "./edited_image.js";
 import { button, fail, h, on, say } from "./elements.js";
 import { number, seed } from "./fields.js";
 import { filmView } from "./film.js";
-import { fetchFrames, hasEnded, imageOf, startJob, stopJob } from "./job.js";
+import { fetchFrames, hasEnded, imageOf, startJob, stopJob, wordsOf } from "./job.js";
 import { JobFilm } from "./job_film.js";
 import { address } from "./route.js";
 import { viewOfRun } from "./run_view.js";
+import { capital } from "./run_words.js";
 import { samplingFields, samplingOf, tellingFields, tellingOf } from "./sampling_fields.js";
 
 /** @typedef {import("./route.js").Params} Params */
@@ -66,7 +67,7 @@ function editing({ root, go }, details, first) {
     h("div", { class: "actions" }, which, button("Open an image", () => file.click()), file, h("a", { class: "button", href: address("draw", { run }) }, "Draw one")),
     image.element,
   );
-  const kept = h("p", { role: "status" }), nothing = h("p", { class: "soft" }, "Nothing has been generated yet.");
+  const kept = h("p", { role: "status" }), nothing = h("p", { class: "soft" });
   const keep = button("Save image", saveImage), again = button("Edit this one", takeResult);
   const results = h("section", { "aria-label": "Results" }, h("h2", null, "Results"), nothing, shown.element, kept, h("div", { class: "actions" }, keep, again));
   root.append(tabs, about, h("div", { class: "desk" }, form, h("div", { class: "pictures" }, given, results)));
@@ -248,6 +249,7 @@ function editing({ root, go }, details, first) {
   function showButtons() {
     const isThere = Boolean(film?.length);
     nothing.hidden = isThere;
+    nothing.textContent = film?.job && !hasEnded(film.job) ? `${capital(wordsOf(film.job))}.` : "Nothing has been generated yet.";
     for (const each of [shown.element, kept, keep, again]) each.hidden = !isThere;
     stop.hidden = !film?.job || hasEnded(film.job);
   }

@@ -100,7 +100,7 @@ function copies(nearness) {
 
 /** @returns {import("./numbers.js").Asked} */
 export function evaluationFields() {
-  const images = numberField("Images", 1000, { min: 1, step: 1, help: "to generate; more make errors smaller" });
+  const images = numberField("Images", 1000, { min: 2, step: 1, help: "to generate; more make errors smaller" });
   const first = seed("Seed", "0"), yes = costly();
   return {
     fields: [images, first, yes],

@@ -1,16 +1,50 @@
 /** Jobs of the server: begun, watched to their end, and what they generate on the way. */
 
 import { bytes, del, get, post } from "./api.js";
-import { state, subscribe } from "./store.js";
+import { counted } from "./run_words.js";
+import { runOf, state, subscribe } from "./store.js";
 
 /** @typedef {import("./store.js").Job} Job */
 /** @typedef {import("./store.js").Frames} Frames */
 
 const ENDS = ["done", "stopped", "failed"];
+const BUSY = ["starting", "running", "stopping"];
+const KINDS = /** @type {Record<string, string>} */ ({
+  sample: "Draw",
+  edit: "Edit",
+  evaluate: "Evaluation",
+  likelihood: "Likelihood",
+  sweep: "Sweep",
+  report: "Report",
+  share: "Share page",
+  export: "Export",
+  check: "Check of the data",
+});
 
 /** @param {Pick<Job, "state">} job */
 export function hasEnded(job) {
   return ENDS.includes(job.state);
+}
+
+/** @param {Pick<Job, "kind">} job */
+export function kindOf(job) {
+  return KINDS[job.kind] ?? job.kind;
+}
+
+/** @param {Job} job */
+export function nameOf(job) {
+  const run = runOf(job.run ?? undefined);
+  return run ? `${kindOf(job)}, ${run.name}` : kindOf(job);
+}
+
+/**
+ * How far a job is that has not ended; where it is queued, after what.
+ * @param {Job} job
+ */
+export function wordsOf(job) {
+  const first = job.state === "queued" && [...state.jobs.values()].find((each) => BUSY.includes(each.state));
+  if (first) return `queued, after ${nameOf(first)}`;
+  return job.of ? `${job.what} ${counted(job.done)} of ${counted(job.of)}` : job.what || job.state;
 }
 
 /**

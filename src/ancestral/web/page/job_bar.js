@@ -4,23 +4,14 @@
  */
 
 import { button, h, on, say } from "./elements.js";
-import { hasEnded, stopJob } from "./job.js";
-import { runOf, state, subscribe } from "./store.js";
+import { hasEnded, kindOf, nameOf, wordsOf, stopJob } from "./job.js";
+import { state, subscribe } from "./store.js";
 
 /** @typedef {import("./store.js").Job} Job */
 
 const SHOWN_AFTER = 8000; // ms for which an end is shown
-const NAMES = /** @type {Record<string, string>} */ ({
-  sample: "Draw",
-  edit: "Edit",
-  evaluate: "Evaluation",
-  likelihood: "Likelihood",
-  sweep: "Sweep",
-  report: "Report",
-  share: "Share page",
-  export: "Export",
-  check: "Check of the data",
-});
+const GONE =
+  "The studio does not answer; trying again… If it was ended, start it again, and open the address that it prints.";
 const QUIET = ["explain"]; // the views themselves say how far they are, and begin another at every move
 const WORKERS = /** @type {Record<string, string>} */ ({
   none: "",
@@ -59,7 +50,7 @@ export function showJobs(root) {
     row.show(job);
     if (!hasEnded(job)) return;
     rows.delete(job.id);
-    say(`${NAMES[job.kind] ?? job.kind} ${job.state}. ${job.why}`);
+    say(`${kindOf(job)} ${job.state}. ${job.why}`);
     if (job.state !== "failed") setTimeout(() => row.element.remove(), SHOWN_AFTER);
   };
   const showAll = () => {
@@ -74,7 +65,7 @@ export function showJobs(root) {
   subscribe(["job", "result"], (_, { id }) => show(/** @type {Job} */ (state.jobs.get(id))));
   subscribe(["worker"], showWorker);
   subscribe(["connection"], (_, { connected, refused }) => {
-    lost.textContent = connected || refused ? "" : "The studio does not answer; trying again…";
+    lost.textContent = connected || refused ? "" : GONE;
   });
   showAll();
 }
@@ -94,11 +85,10 @@ function rowOf(id) {
   return {
     element,
     show(job) {
-      const name = NAMES[job.kind] ?? job.kind,
-        of = runOf(job.run ?? undefined)?.name;
-      const at = job.of ? `${job.what} ${job.done} of ${job.of}` : job.what;
-      const ended = hasEnded(job);
-      words.textContent = [of ? `${name}, ${of}` : name, job.state, ended ? job.why : at].filter(Boolean).join(": ");
+      const name = kindOf(job),
+        ended = hasEnded(job);
+      const at = ended ? [job.state, job.why] : [wordsOf(job)];
+      words.textContent = [nameOf(job), ...at].filter(Boolean).join(": ");
       element.className = job.state;
       bar.hidden = stop.hidden = ended;
       close.hidden = !ended;

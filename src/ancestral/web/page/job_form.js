@@ -2,7 +2,7 @@
 
 import { commandBox, liveCommand } from "./command.js";
 import { button, fail, h, on } from "./elements.js";
-import { hasEnded, startJob, stopJob, watch } from "./job.js";
+import { hasEnded, startJob, stopJob, watch, wordsOf } from "./job.js";
 import { state } from "./store.js";
 
 /** @typedef {import("./store.js").Job} Job */
@@ -70,7 +70,6 @@ export function jobForm({ title, kind, view, run, fields, settings, start, progr
 /** @param {Job} job */
 function told(job) {
   if (job.state === "failed") return job.why;
-  const at = job.of && !hasEnded(job) ? `${job.what}, ${job.done} of ${job.of}` : "";
-  const notes = hasEnded(job) ? job.notes.join("; ") : job.notes.at(-1);
-  return [job.state, at || (hasEnded(job) ? "" : job.what), notes].filter(Boolean).join(": ");
+  const said = hasEnded(job) ? [job.state, job.notes.join("; ")] : [wordsOf(job), job.notes.at(-1)];
+  return said.filter(Boolean).join(": ");
 }

@@ -52,3 +52,8 @@ export function numbersOf(run) {
   ];
   return all.flatMap(([name, value]) => (value === null || value === undefined ? [] : [[name, measured(value)]]));
 }
+
+/** @param {string} words */
+export function capital(words) {
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}

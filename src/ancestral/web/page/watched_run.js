@@ -7,7 +7,7 @@ import { button, fail, h, say } from "./elements.js";
 import { checkbox, number, select } from "./fields.js";
 import { ALONG, curve, followLog } from "./logs.js";
 import { address } from "./route.js";
-import { counted, measured, minutesInWords, numbersOf, percent } from "./run_words.js";
+import { capital, counted, measured, minutesInWords, numbersOf, percent } from "./run_words.js";
 import { stopControls } from "./stop_controls.js";
 import { runOf, subscribe } from "./store.js";
 import { previewWall } from "./wall.js";
@@ -169,10 +169,6 @@ function factsOf() {
   };
 }
 
-/** @param {string} word */
-function capital(word) {
-  return word[0].toUpperCase() + word.slice(1);
-}
 
 /**
  * Items of a list, which is left alone where it has them already.
