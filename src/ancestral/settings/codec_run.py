@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
@@ -11,6 +12,8 @@ from ancestral.settings.codec import SHARE, AnyAutoencoder, KLSettings
 from ancestral.settings.data import DataSettings
 from ancestral.settings.training import TrainingSettings
 from ancestral.settings.tree import ComputeSettings, Config
+
+NO_NOISE = "there is no noise"
 
 
 class CodecConfig(Settings):
@@ -25,30 +28,26 @@ class CodecConfig(Settings):
     seed: Seed = 0
     """Seed of everything that is random."""
 
-    OF_NOISE: ClassVar[tuple[str, ...]] = (
-        *("loss", "timesteps", "timesteps_mean", "timesteps_std", "timesteps_corrected", "weighting", "min_snr_gamma"),
-        *("label_dropout", "augment", "augment_by"),
-    )
-    """Settings of training that are of a denoiser: here they have no other value than the usual one."""
+    UNUSED: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("loss", "timesteps", "timesteps_mean", "timesteps_std", "timesteps_corrected"), NO_NOISE),
+        **dict.fromkeys(("weighting", "min_snr_gamma", "label_dropout", "augment", "augment_by"), NO_NOISE),
+        "ema_snapshots": "no verb reads them",
+    }
+    """Settings of training that have no other value here than the usual one, and why."""
     NO_FLAGS: ClassVar[frozenset[str]] = frozenset(
-        [
-            *(f"training.{name}" for name in OF_NOISE),
-            *("training.ema_snapshots", "compute.engine", "compute.chunk", "codec.share"),
-        ]
+        [*(f"training.{name}" for name in UNUSED), "compute.engine", "compute.chunk", "codec.share"]
     )
     """Settings that no command line offers."""
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> CodecConfig:
         fields = TrainingSettings.model_fields
-        for name in self.OF_NOISE:
+        for name, why in self.UNUSED.items():
             if (value := getattr(self.training, name)) != fields[name].default:
-                raise ValueError(f"expected no training.{name} for an autoencoder, got {value}: there is no noise")
+                raise ValueError(f"expected no training.{name} for an autoencoder, got {value}: {why}")
         for name in ("engine", "chunk"):
             if (value := getattr(self.compute, name)) != ComputeSettings.model_fields[name].default:
                 raise ValueError(f"expected no compute.{name} for an autoencoder, got {value}: nothing is generated")
-        if (count := self.training.ema_snapshots) is not None:
-            raise ValueError(f"expected no training.ema_snapshots for an autoencoder, got {count}: no verb reads them")
         if self.codec.share != SHARE:
             raise ValueError(f"expected no codec.share for an autoencoder alone, got {self.codec.share}: it has all")
         return self

@@ -77,7 +77,7 @@ class TrainingSettings(Settings):
     validate_every_steps: PositiveInt = 500
     """Steps between two held-out losses."""
     sample_every_steps: PositiveInt = 2000
-    """Steps between two grids of samples. Before the first are four: after 1/16, 1/8, 1/4 and 1/2 of its steps."""
+    """Steps between two grids of samples; also after 1/16, 1/8, 1/4 and 1/2 of the first, and at the end."""
     checkpoint_every_steps: PositiveInt = 1000
     """Steps between two checkpoints."""
     checkpoint_every_minutes: Annotated[float, Field(gt=0, le=1e8)] = 5.0

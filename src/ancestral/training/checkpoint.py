@@ -42,12 +42,8 @@ MARGIN = 2**20  # bytes that must be free beside those of the tensors: headers, 
 Tensors = Mapping[str, Mapping[str, Tensor]]  # group -> name -> tensor
 PIECE = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 """The name of a file that holds some rows: of which group, and which of how many it is."""
-HELD_BY_ROWS = (
-    "model",
-    "ema",
-    "optimizer",
-    *PROFILES,
-)  # tensors without rows, such as counts of steps, are held by the main one
+HELD_BY_ROWS = ("model", "ema", "optimizer", *PROFILES)
+"""Groups of which each process holds rows; tensors without rows, such as counts of steps, are held by the main one."""
 
 
 def save_checkpoint(
