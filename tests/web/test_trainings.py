@@ -108,7 +108,7 @@ def test_a_training_that_was_stopped_and_goes_on_is_the_same_to_the_bit(folder: 
         tensors = [file.name for file in (whole / name).glob("*.safetensors")]
         assert len(tensors) >= 3
         assert all((folder / "a" / name / file).read_bytes() == (whole / name / file).read_bytes() for file in tensors)
-        assert studio.get("/api/runs/a")["grids"] == [6, 12, 25, 50, 100]
+        assert studio.get("/api/runs/a")["grids"] == [6, 12, 25, 50, 100, 120]
         picture = studio.ask("GET", "/api/runs/a/grids/100.png", headers=studio.own_headers())
         assert picture.headers["content-type"] == "image/png" and picture.body.startswith(b"\x89PNG")
 
