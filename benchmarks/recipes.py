@@ -35,89 +35,9 @@ from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
 from benchmarks.pairs import Case, Contestant, compare, timed
+from benchmarks.recipe_variants import BASES, Changes
 
-Changes = dict[str, Any]
-"""Nested settings laid over the base recipe."""
-
-DIGITS: dict[str, Changes] = {
-    "as it is": {},
-    "Muon": {"training": {"optimizer": "muon"}},
-    "AdamW, decay 0.01": {"training": {"optimizer": "adamw"}},
-    "second moment 0.99": {"training": {"betas": (0.9, 0.99)}},
-    "rate halved": {"training": {"lr": 1e-3}},
-    "rate doubled": {"training": {"lr": 4e-3}},
-    "constant rate": {"training": {"lr_schedule": "constant"}},
-    "linear fall": {"training": {"lr_schedule": "linear"}},
-    "average 0.99": {"training": {"ema_decay": 0.99}},
-    "average 0.9999": {"training": {"ema_decay": 0.9999}},
-    "min-SNR weighting": {"training": {"weighting": "min-snr"}},
-    "predicts eps": {"diffusion": {"prediction": "eps"}},
-    "predicts x0": {"diffusion": {"prediction": "x0"}},
-    "linear schedule": {"diffusion": {"schedule": {"name": "linear"}}},
-    "sigmoid schedule": {"diffusion": {"schedule": {"name": "sigmoid"}}},
-    "batch 32": {"training": {"batch_size": 32}},
-    "batch 128": {"training": {"batch_size": 128}},
-    "no attention": {"network": {"attention": (), "middle_attention": False}},
-    "attention at both levels": {"network": {"attention": (0, 1)}},
-    "two blocks a level": {"network": {"layers": 2}},
-    "narrower": {"network": {"widths": (32, 64)}},
-    "wider": {"network": {"widths": (64, 128)}},
-    "scale and shift by time": {"network": {"time_conditioning": "scale-shift"}},
-    "dropout 0.1": {"network": {"dropout": 0.1}},
-}
-X0: Changes = {"diffusion": {"prediction": "x0"}}
-NARROWER: Changes = {**X0, "network": {"widths": (32, 64)}}
-TOGETHER: dict[str, Changes] = {
-    "x0, narrower": NARROWER,
-    "x0, narrower, no attention": {**X0, "network": {"widths": (32, 64), "attention": (), "middle_attention": False}},
-    "x0, narrower, batch 32": {**NARROWER, "training": {"batch_size": 32}},
-    "x0, narrower, rate doubled": {**NARROWER, "training": {"lr": 4e-3}},
-    "x0, narrower, scale and shift": {**X0, "network": {"widths": (32, 64), "time_conditioning": "scale-shift"}},
-    "x0, narrower, sigmoid": {**NARROWER, "diffusion": {"prediction": "x0", "schedule": {"name": "sigmoid"}}},
-    "x0, narrower, min-SNR": {**NARROWER, "training": {"weighting": "min-snr"}},
-    "x0, narrower, Muon": {**NARROWER, "training": {"optimizer": "muon"}},
-    "x0, narrowest": {**X0, "network": {"widths": (24, 48)}},
-}
-"""What won alone on digits, together, and what could depend on it."""
-FOUR_LEVELS: Changes = {"network": {"widths": (16, 32, 64, 128), "attention": (3,)}}
-LARGER: dict[str, Changes] = {
-    "as it is": {},
-    "predicts x0": X0,
-    "x0, narrower": {**X0, "network": {"widths": (24, 48, 96)}},
-    "x0, half as wide above": {**X0, "network": {"widths": (16, 32, 128)}},
-    "x0, four levels": {**X0, **FOUR_LEVELS},
-    "x0, no attention": {**X0, "network": {"attention": (), "middle_attention": False}},
-    "x0, scale and shift": {**X0, "network": {"time_conditioning": "scale-shift"}},
-    "x0, narrower, scale and shift": {
-        **X0,
-        "network": {"widths": (24, 48, 96), "time_conditioning": "scale-shift"},
-    },
-    "x0, four levels, scale and shift": {
-        **X0,
-        "network": {**FOUR_LEVELS["network"], "time_conditioning": "scale-shift"},
-    },
-    "x0, Muon": {**X0, "training": {"optimizer": "muon"}},
-}
-ROUGHER: dict[str, Changes] = {
-    "four levels": FOUR_LEVELS,
-    "scale and shift": {"network": {"time_conditioning": "scale-shift"}},
-    "narrower, scale and shift": {"network": {"widths": (24, 48, 96), "time_conditioning": "scale-shift"}},
-}
-"""What could suit textures, which want v."""
-VARIANTS = {"digits": {**DIGITS, **TOGETHER}, "mnist": LARGER, "textures": {**LARGER, **ROUGHER}}
-THREE_LEVELS: Changes = {"widths": (32, 64, 128), "time_conditioning": "add"}
-BASES: dict[str, Changes] = {
-    "digits": {
-        "diffusion": {"prediction": "v"},
-        "network": {"widths": (48, 96), "time_conditioning": "add"},
-        "training": {"lr": 2e-3},
-    },
-    "mnist": {"diffusion": {"prediction": "v"}, "network": THREE_LEVELS},
-    "textures": {"diffusion": {"prediction": "v"}, "network": THREE_LEVELS},
-}
-"""The recipes that the variants are measured against: the presets as they were when this was measured."""
 IMAGES = 500
-STEPS = 25
 ROUNDS = 5
 
 
@@ -130,14 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if words.one:
         name, seed, images = words.one[0], int(words.one[1]), int(words.one[2])
-        print(json.dumps(quality(words.base, VARIANTS[words.base][name], seed, images)))
+        print(json.dumps(quality(words.base, BASES[words.base].variants[name], seed, images)))
         return 0
     about = {"minutes": words.minutes, "rate": words.rate}
     record = json.loads(file.read_text()) if file.is_file() else {**about, "speeds": {}, "runs": {}}
-    wanted = words.only or [*VARIANTS[words.base]]
+    wanted = words.only or [*BASES[words.base].variants]
     for name in wanted:
         if name not in record["speeds"]:
-            record["speeds"][name] = speed(words.base, VARIANTS[words.base][name])
+            record["speeds"][name] = speed(words.base, BASES[words.base].variants[name])
             print(name, record["speeds"][name], flush=True)
             write_whole(file, json.dumps(record, indent=1) + "\n")
     if words.speeds:
@@ -169,7 +89,7 @@ def budget(minutes: float, rate: float, ratio: float) -> int:
 
 def recipe(base: str, changes: Changes, seed: int = 0, images: int | None = None) -> Config:
     """The base recipe with `changes`, and a budget in images."""
-    config = merged(merged(PRESETS[base](), BASES[base], "the base"), changes, "the variant")
+    config = merged(merged(PRESETS[base](), BASES[base].changes, "the base"), changes, "the variant")
     budget = {"minutes": None, "images": images or 10_000, "sample_every_steps": 10**6, "validate_every_steps": 10**6}
     return merged(config, {"seed": seed, "training": {**budget, "checkpoint_every_minutes": 1e6}}, "the budget")
 
@@ -194,10 +114,15 @@ def speed_of(*both: Config) -> dict[str, float]:
 
 def quality(base: str, changes: Changes, seed: int, images: int) -> dict[str, float]:
     """Trains on `images` images in a folder that is thrown away, generates and measures."""
-    return {**quality_of(recipe(base, changes, seed, images)), "images": images}
+    found = quality_of(recipe(base, changes, seed, images), sampling=BASES[base].sampling)
+    return {**found, "images": images}
 
 
-def quality_of(config: Config, count: int = IMAGES) -> dict[str, float]:
+def quality_of(
+    config: Config,
+    count: int = IMAGES,
+    sampling: SamplingSettings = SamplingSettings(steps=25),  # noqa: B008 (frozen)
+) -> dict[str, float]:
     """The same of any recipe, by `count` generated images."""
     parts = load(config.data)
     pipeline = Pipeline.fresh(config, parts.train.spec)
@@ -208,7 +133,7 @@ def quality_of(config: Config, count: int = IMAGES) -> dict[str, float]:
                 held_out = progress.record["held_out_loss"]
         trained = Pipeline.load(run.path)
     labels = torch.arange(count) % trained.num_classes if trained.num_classes else None
-    drawn = trained.generate(range(count), labels, SamplingSettings(steps=STEPS))
+    drawn = trained.generate(range(count), labels, sampling)
     found = evaluate(drawn, labels, parts, EvaluationSettings())
     numbers = {number.name: number.value for number in found["generated against test"].numbers}
     agreement = {"agreement": found.agreement.value} if found.agreement else {}
@@ -238,7 +163,7 @@ def _with_error(values: list[float], digits: int) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.recipes", description=__doc__)
-    parser.add_argument("base", choices=VARIANTS, help="the recipe that is changed")
+    parser.add_argument("base", choices=BASES, help="the recipe that is changed")
     parser.add_argument("--minutes", type=float, default=0.75, help="of this machine, idle, for each run [0.75]")
     parser.add_argument("--rate", type=float, default=366.0, help="images a second of the base recipe, idle")
     parser.add_argument("--seeds", type=int, default=3, help="training seeds of each variant [3]")

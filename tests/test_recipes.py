@@ -2,12 +2,13 @@
 
 import pytest
 
-from benchmarks.recipes import VARIANTS, budget, recipe, table
+from benchmarks.recipe_variants import BASES
+from benchmarks.recipes import budget, recipe, table
 
 
-@pytest.mark.parametrize("base", VARIANTS)
+@pytest.mark.parametrize("base", BASES)
 def test_every_variant_is_a_recipe_that_differs_from_its_base(base: str) -> None:
-    variants = [recipe(base, changes).model_dump_json() for changes in VARIANTS[base].values()]
+    variants = [recipe(base, changes).model_dump_json() for changes in BASES[base].variants.values()]
     assert len(set(variants)) == len(variants)
 
 
