@@ -52,7 +52,7 @@ def compared(name: str, about: str, each: Mapping[str, Mapping[str, Config]], ar
     for seed in range(words.seeds) if not words.table else ():
         for name in (name for name in recipes if f"{name}/{seed}" not in record["runs"]):
             images = budget(minutes, record["speeds"][first]["images_per_second"], record["speeds"][name]["ratio"])
-            found = quality_of(in_images(recipes[name], images, seed), words.images)
+            found = quality_of(in_images(recipes[name], images, seed), count=words.images)
             record["runs"][f"{name}/{seed}"] = {**found, "images": images}
             write_whole(file, json.dumps(record, indent=1) + "\n")
     print(table(record))

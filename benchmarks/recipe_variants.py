@@ -1,6 +1,6 @@
 """The recipes that are compared: for each data set a base, and what is changed of it, one table for each."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ancestral.settings import SamplingSettings
 
@@ -72,6 +72,29 @@ ROUGHER: dict[str, Changes] = {
     "narrower, scale and shift": {"network": {"widths": (24, 48, 96), "time_conditioning": "scale-shift"}},
 }
 """What could suit textures, which want v."""
+SLOW: Changes = {"optimizer": "adam", "batch_size": 16, "lr": 6e-4}
+
+
+def _muon(lr: float, **others: Any) -> Changes:
+    return {**others, "training": {"optimizer": "muon", "batch_size": 32, "lr": lr, **others.get("training", {})}}
+
+
+COLORED: dict[str, Changes] = {
+    "as it is": {},
+    "rate doubled": {"training": {"lr": 1.2e-3}},
+    "rate four times": {"training": {"lr": 2.4e-3}},
+    "Muon 1e-3": _muon(1e-3),
+    "Muon 2e-3": _muon(2e-3),
+    "Muon 4e-3": _muon(4e-3),
+    "Muon 2e-3, batch 16": _muon(2e-3, training={"batch_size": 16}),
+    "Muon 2e-3, four levels": _muon(2e-3, network={"widths": (16, 48, 96, 128), "attention": (2, 3)}),
+    "Muon 2e-3, timesteps normal, 2 ± 2.4": _muon(
+        2e-3, training={"timesteps": "normal", "timesteps_mean": 2.0, "timesteps_std": 2.4}
+    ),
+    "Muon 2e-3, straight path": _muon(2e-3, diffusion={"prediction": "flow", "schedule": {"name": "rectified"}}),
+    "Muon 2e-3, transformer": _muon(2e-3, network={"name": "dit", "patch": 4, "width": 128, "layers": 6, "heads": 4}),
+}
+"""For images of three colours, at the rate of learning that the first of them lacked."""
 THREE_LEVELS: Changes = {"widths": (32, 64, 128), "time_conditioning": "add"}
 
 
@@ -82,6 +105,8 @@ class Base(NamedTuple):
     variants: dict[str, Changes]
     sampling: SamplingSettings = SamplingSettings(steps=25)
     """How the images are generated that are compared."""
+    compared: Literal["test", "validation"] = "test"
+    """The part they are compared with."""
 
 
 BASES = {
@@ -94,5 +119,13 @@ BASES = {
         {**DIGITS, **TOGETHER},
     ),
     "mnist": Base({"diffusion": {"prediction": "v"}, "network": THREE_LEVELS}, LARGER),
-    "textures": Base({"diffusion": {"prediction": "v"}, "network": THREE_LEVELS}, {**LARGER, **ROUGHER}),
+    "textures": Base(
+        {"diffusion": {"prediction": "v"}, "network": THREE_LEVELS, "training": SLOW}, {**LARGER, **ROUGHER}
+    ),
+    "cifar10": Base(
+        {"network": {"widths": (24, 48, 96)}, "training": SLOW},
+        COLORED,
+        SamplingSettings(sampler="unipc-2", grid="middle", steps=12),
+        "validation",
+    ),
 }

@@ -3,7 +3,7 @@
 Every variant changes one thing of a base recipe. First the speed of each is measured in pairs against the base's. Then
 each is trained for the number of images that it would see in the same minutes on an idle machine, so that neither
 other work nor the order of the runs can favour any; several at a time, on one thread each. What counts is measured on
-images generated afterwards against the test part, in the features of a classifier trained on the training part.
+images generated afterwards against images not trained on, in the features of a classifier trained on the training part.
 
 Results go to benchmarks/results/recipes-<base>-<seconds>s.json as they come; runs that are there are not made again.
 `--table` prints them: the mean over the training seeds, and where there are several their standard error.
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -114,16 +114,17 @@ def speed_of(*both: Config) -> dict[str, float]:
 
 def quality(base: str, changes: Changes, seed: int, images: int) -> dict[str, float]:
     """Trains on `images` images in a folder that is thrown away, generates and measures."""
-    found = quality_of(recipe(base, changes, seed, images), sampling=BASES[base].sampling)
-    return {**found, "images": images}
+    of = BASES[base]
+    return {**quality_of(recipe(base, changes, seed, images), of.sampling, of.compared), "images": images}
 
 
 def quality_of(
     config: Config,
-    count: int = IMAGES,
     sampling: SamplingSettings = SamplingSettings(steps=25),  # noqa: B008 (frozen)
+    compared: Literal["test", "validation"] = "test",
+    count: int = IMAGES,
 ) -> dict[str, float]:
-    """The same of any recipe, by `count` generated images."""
+    """The same of any recipe, by `count` generated images beside this part."""
     parts = load(config.data)
     pipeline = Pipeline.fresh(config, parts.train.spec)
     with tempfile.TemporaryDirectory() as folder:
@@ -134,6 +135,8 @@ def quality_of(
         trained = Pipeline.load(run.path)
     labels = torch.arange(count) % trained.num_classes if trained.num_classes else None
     drawn = trained.generate(range(count), labels, sampling)
+    if compared == "validation":
+        parts = parts._replace(test=parts.validation)
     found = evaluate(drawn, labels, parts, EvaluationSettings())
     numbers = {number.name: number.value for number in found["generated against test"].numbers}
     agreement = {"agreement": found.agreement.value} if found.agreement else {}

@@ -3,11 +3,11 @@
 The small recipes are for two CPU cores; docs/recipes.md has what was tried for them, and how it did. They spend their
 parameters at low resolution, where a convolution is cheap, and attend at the lowest level only. Networks and batches
 are small: in a run this short, more steps are worth more than better ones. Glyphs are learned fastest by predicting x0,
-which generates photographs and textures too smooth: these predict v.
+which generates photographs and textures too smooth: these predict v, by Muon at a rate of its own.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from ancestral.settings import (
     AnyCodec,
@@ -38,19 +38,23 @@ SMALL_UNET = UNetSettings(widths=(24, 48, 96), layers=1, attention=(2,), norm_gr
 
 LATENT_UNET = SMALL_UNET.model_copy(update={"widths": (48, 96, 192), "attention": (1, 2), "norm_groups": 8})
 """For latents of 16 to 32 a side: 6.5 million parameters, which the few positions of latents leave time for."""
+PIXEL_STEPS = {"optimizer": "muon", "batch_size": 32, "lr": 4e-3}
+"""Of images of three colours; at Adam's usual rates they are learned several times slower."""
+LATENT_STEPS = {"optimizer": "adam", "batch_size": 32, "lr": 1e-3}
+"""Of their latents, where Muon is not measured yet."""
 LATENT_SIDE = 64  # px, of images whose latents are diffused, unless said otherwise: smaller ones hardly need it
 
 
 def digits() -> Config:
     """scikit-learn's handwritten digits, 8x8 grey, by class: two minutes."""
     network = SMALL_UNET.model_copy(update={"widths": (32, 64), "attention": (1,), "norm_groups": 8})
-    return _short("digits", 2.0, batch_size=64, lr=4e-3, prediction="x0", network=network)
+    return _short("digits", 2.0, {"batch_size": 64, "lr": 4e-3}, prediction="x0", network=network)
 
 
 def digits_dit() -> Config:
     """The same digits by a transformer on patches of 2x2 pixels: two minutes."""
     network = DiTSettings(width=64, layers=6, heads=4)
-    return _short("digits", 2.0, batch_size=64, lr=3e-3, prediction="x0", network=network)
+    return _short("digits", 2.0, {"batch_size": 64, "lr": 3e-3}, prediction="x0", network=network)
 
 
 def photos() -> Config:
@@ -219,7 +223,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
 
 
 def _glyphs(source: str) -> Config:
-    config = _short(source, 10.0, batch_size=32, lr=8e-4, prediction="x0")
+    config = _short(source, 10.0, {"batch_size": 32, "lr": 8e-4}, prediction="x0")
     return config.model_copy(update={"sampling": SamplingSettings(steps=20, grid="log-snr")})
 
 
@@ -228,7 +232,7 @@ def for_folder(source: str, flip: bool = False, minutes: float = 20.0, captioned
     `captioned`: that for a network that is told captions, by an encoder that is still to be named."""
     if captioned:
         return _captioned(DataSettings(source=source, flip=flip), minutes, "v")
-    return _short(source, minutes, batch_size=16, lr=6e-4, prediction="v", flip=flip)
+    return _short(source, minutes, PIXEL_STEPS, prediction="v", flip=flip)
 
 
 def for_codec(source: str, size: int | None = None, flip: bool = False) -> CodecConfig:
@@ -258,12 +262,11 @@ def autoencoder_of(config: Config) -> CodecConfig:
 
 
 def in_latents(config: Config, codec: AnyCodec | None = None) -> Config:
-    """A recipe of pixels for latents, whose x0 has no bound, and of which a step sees twice as many. `codec`: None: yet
-    to be named."""
+    """A recipe of pixels for latents, whose x0 has no bound. `codec`: None: yet to be named."""
     size = config.data.size or (None if config.data.source in DATA_SETS else LATENT_SIDE)
     own = config.network
     is_usual = own.model_copy(update={"widths": SMALL_UNET.widths}) == SMALL_UNET
-    steps = {"batch_size": 32, "lr": 1e-3} if config.training.batch_size < 32 else {}
+    steps = LATENT_STEPS if _steps_of(config.training) == PIXEL_STEPS else {}
     changes = {
         "data": config.data.model_copy(update={"size": size}),
         "network": LATENT_UNET if is_usual else own,
@@ -283,33 +286,36 @@ def _captioned(
     """What a caption adds is decided where an image is nearly all noise: there most timesteps are drawn. Muon, which
     learns it in half of Adam's steps, is worth its time."""
     network = SMALL_UNET.model_copy(update={"widths": (32, 64, 96)})
-    config = _short(data.source, minutes, batch_size=32, lr=lr, prediction=prediction, network=network)
-    drawn = {"optimizer": "muon", "timesteps": "normal", "timesteps_mean": -2.0, "timesteps_std": 2.0}
-    training = config.training.model_copy(update=drawn)
-    return config.model_copy(update={"data": data, "text": text or NoText(), "training": training})
+    steps = {"optimizer": "muon", "batch_size": 32, "lr": lr}
+    drawn = {"timesteps": "normal", "timesteps_mean": -2.0, "timesteps_std": 2.0}
+    config = _short(data.source, minutes, steps | drawn, prediction=prediction, network=network)
+    return config.model_copy(update={"data": data, "text": text or NoText()})
 
 
 def _short(
     source: str,
     minutes: float,
-    batch_size: int,
-    lr: float,
+    steps: dict[str, Any],
     prediction: Literal["x0", "v"],
     network: AnyNetwork = SMALL_UNET,
     flip: bool = False,
 ) -> Config:
-    """A run of minutes: a quick warm-up, a rate that falls to 0, an average over at most the last thousand steps."""
+    """A run of minutes: a quick warm-up, a rate that falls to 0, an average over at most the last thousand steps.
+    `steps`: settings of training that say what a step is."""
     return Config(
         data=DataSettings(source=source, flip=flip),
         diffusion=DiffusionSettings(prediction=prediction),
         network=network,
         training=TrainingSettings(
             minutes=minutes,
-            batch_size=batch_size,
-            lr=lr,
             warmup_images=6400,
             lr_schedule="cosine",
             ema_decay=0.999,
             sample_every_steps=1000,
+            **steps,
         ),
     )
+
+
+def _steps_of(training: TrainingSettings) -> dict[str, Any]:
+    return {name: getattr(training, name) for name in PIXEL_STEPS}
