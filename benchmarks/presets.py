@@ -87,8 +87,7 @@ def measure(asked: argparse.Namespace, root: Path) -> int:
     told = {"share": 0.0 if asked.quick else asked.share, "rate": asked.rate, "threads": torch.get_num_threads()}
     for name in asked.names or usual():
         plan = planned(name, asked.share, asked.rate, asked.quick)
-        entries = read_json(file)["entries"] if file.is_file() else {}
-        if entries.get(plan.label, {}).get("settings") == settings_hash(plan.config):
+        if _entries(file).get(plan.label, {}).get("settings") == settings_hash(plan.config):
             print(f"{plan.label} is measured: {file}", flush=True)
             continue
         try:
@@ -99,10 +98,16 @@ def measure(asked: argparse.Namespace, root: Path) -> int:
             if code != 2:  # it was stopped
                 break
         else:
-            entries[plan.label] = {**entry, **told}
+            entries = {**_entries(file), plan.label: {**entry, **told}}  # others may have been measured beside it
             write_whole(file, json.dumps({"machine": asdict(here), "entries": entries}, indent=1) + "\n")
             print(f"{plan.label} is measured: {file}", flush=True)
     return code
+
+
+def _entries(file: Path) -> dict[str, Entry]:
+    """What is measured already, by label."""
+    entries: dict[str, Entry] = read_json(file)["entries"] if file.is_file() else {}
+    return entries
 
 
 def usual() -> list[str]:
