@@ -86,15 +86,17 @@ COLORED: dict[str, Changes] = {
     "Muon 1e-3": _muon(1e-3),
     "Muon 2e-3": _muon(2e-3),
     "Muon 4e-3": _muon(4e-3),
-    "Muon 2e-3, batch 16": _muon(2e-3, training={"batch_size": 16}),
-    "Muon 2e-3, four levels": _muon(2e-3, network={"widths": (16, 48, 96, 128), "attention": (2, 3)}),
-    "Muon 2e-3, timesteps normal, 2 ± 2.4": _muon(
-        2e-3, training={"timesteps": "normal", "timesteps_mean": 2.0, "timesteps_std": 2.4}
-    ),
-    "Muon 2e-3, straight path": _muon(2e-3, diffusion={"prediction": "flow", "schedule": {"name": "rectified"}}),
+    "Muon 8e-3": _muon(8e-3),
+    "Muon 4e-3, wider": _muon(4e-3, network={"widths": (32, 64, 128)}),
     "Muon 2e-3, transformer": _muon(2e-3, network={"name": "dit", "patch": 4, "width": 128, "layers": 6, "heads": 4}),
+    "Muon 4e-3, four levels": _muon(4e-3, network={"widths": (16, 48, 96, 128), "attention": (2, 3)}),
+    "Muon 4e-3, batch 16": _muon(4e-3, training={"batch_size": 16}),
+    "Muon 4e-3, timesteps normal, 2 ± 2.4": _muon(
+        4e-3, training={"timesteps": "normal", "timesteps_mean": 2.0, "timesteps_std": 2.4}
+    ),
+    "Muon 4e-3, straight path": _muon(4e-3, diffusion={"prediction": "flow", "schedule": {"name": "rectified"}}),
 }
-"""For images of three colours, at the rate of learning that the first of them lacked."""
+"""For images of three colours: how fast they learn first, then what learns."""
 THREE_LEVELS: Changes = {"widths": (32, 64, 128), "time_conditioning": "add"}
 
 

@@ -404,7 +404,7 @@ def test_a_pace_is_measured_and_a_budget_is_the_nearest_limit(folder: Path) -> N
     spec = ImageSpec(channels=3, height=16, width=16, class_names=("a", "b"))
     found = pacing.pace(config, spec, 60, pacing.torch.device("cpu"))
     assert found.weights > 1_000_000 and found.minutes == pytest.approx(20, rel=0.05)
-    assert found.visits == pytest.approx(found.steps * 16 / 60)
+    assert found.visits == pytest.approx(found.steps * config.training.batch_size / 60)
     assert found.peak_bytes > 4 * 4 * found.weights, "weights, their average, and two moments"
     assert found.first is None, "no autoencoder"
     budget = TrainingSettings(minutes=1.0, images=320, steps=500, batch_size=16)
