@@ -1,14 +1,12 @@
 """What the README and docs/presets.md say of the presets: written from the results as JSON, never by hand."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ancestral.presets import PRESETS
+from benchmarks.entries import Entry, busy, computed_on, read_entries
 from benchmarks.preset_figures import Figure
 
-Entry = dict[str, Any]
 BEGIN, END = "<!-- begin: python -m benchmarks.presets --table -->\n", "<!-- end -->\n"
 ABOUT = """\
 # Presets, measured
@@ -20,16 +18,6 @@ intervals; [what is measured, and against what](evaluation.md).
 """
 
 
-def read_entries(results: Path) -> list[Entry]:
-    """Of every results file, each entry with the machine it was measured on; the file of what was measured by hand has
-    one word for all of them."""
-    entries = []
-    for file in sorted(results.glob("presets-*.json")):
-        record = json.loads(file.read_text(encoding="utf-8"))
-        entries += [{**entry, "machine": record["machine"]} for entry in record["entries"].values()]
-    return entries
-
-
 def best(entries: list[Entry]) -> dict[str, Entry]:
     """Of each preset the entry that counts: at its own width before a narrower one, then that of the larger share of
     the budget, then the newest."""
@@ -38,10 +26,12 @@ def best(entries: list[Entry]) -> dict[str, Entry]:
 
 
 def pages(root: Path) -> dict[Path, str]:
-    """README.md and docs/presets.md as they are to be, by their place."""
-    entries = read_entries(root / "benchmarks" / "results")
-    pictured = best([entry for entry in entries if "figures" in entry])
+    """README.md and docs/presets.md as they are to be, by their place; none where there is no README.md to go into."""
     readme = root / "README.md"
+    if not readme.is_file():
+        return {}
+    entries = read_entries(root, "presets")
+    pictured = best([entry for entry in entries if "figures" in entry])
     before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
     sections = [section(pictured[name]) for name in PRESETS if name in pictured]
@@ -89,20 +79,18 @@ def trained(entry: Entry) -> str:
         said = f"a rehearsal by {100 * entry['share']:g} % of the budget: {said}"
     if entry["rate"] is not None:
         said += f", as many as the machine alone sees in those minutes at {entry['rate']:,.0f} a second"
-    return said + _busy(entry)
+    return said + busy(entry)
 
 
 def section(entry: Entry) -> str:
     """Of docs/presets.md: command, figures and grid."""
-    name, training, machine = entry["preset"], entry["training"], entry["machine"]
+    name = entry["preset"]
     rows = [Figure(**each) for each in entry["figures"]]
     lines = [
         f"## {name}\n",
         f"{about(name)}. Own budget: {budget(name)}.\n",
         "\n".join(["```text", *filter(None, (entry["command"], entry["measured_by"])), "```\n"]),
-        f"{trained(entry)}; {training['minutes']:.1f} minutes, {entry['threads']} of {machine['cores']} threads of "
-        f"{machine['processor']} ({machine['products']}), torch {machine['torch']}. {entry['when']}, package as of "
-        f"commit {entry['commit']}, settings {entry['settings']}.\n",
+        f"{trained(entry)}; {computed_on(entry)}\n",
         "| | generated | real images |\n|---|---|---|",
         *(f"| {row.name} | {row} | {row.of_real_images} |" for row in rows),
         f"\n![{entry['caption']}](pictures/preset-{entry['label']}.png)\n\n{entry['caption']}.\n",
@@ -110,12 +98,6 @@ def section(entry: Entry) -> str:
     if entry["narrowed"]:
         lines.append(f"![Loss of {name} at a tenth of its width](pictures/preset-{entry['label']}-curve.png)\n")
     return "\n".join(lines)
-
-
-def _busy(entry: Entry) -> str:
-    """Where training got less of the machine than it could have used."""
-    share = entry["training"]["processor_share"]
-    return f", on a busy machine: {100 * share:.0f} % of a core" if share < 0.9 * entry["threads"] else ""
 
 
 def _told(figure: Figure) -> str:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ancestral.presets import PRESETS, ddpm_cifar10
-from benchmarks import presets
+from benchmarks import presets, trained
 from benchmarks.machine import machine
 from benchmarks.preset_figures import Figure
 from benchmarks.preset_page import best, in_words, pages
@@ -73,7 +73,7 @@ def test_after_a_preset_that_fails_come_the_others_but_not_after_one_that_was_st
     def ended(words: Sequence[str], folder: Path) -> None:
         raise CalledProcessError(code, ["ancestral", *words])
 
-    monkeypatch.setattr(presets, "ancestral", ended)
+    monkeypatch.setattr(trained, "ancestral", ended)
     assert presets.main(["textures", "emoji", "--root", str(tmp_path)]) == code
     assert capsys.readouterr().err.splitlines() == [f"{name} is not measured: code {code}" for name in named]
 
