@@ -188,7 +188,7 @@ def evaluating(
     return Evaluation(
         num_generated=len(generated),
         features=FeatureSpace.model_validate({**known, "width": of_train.shape[1], "num_fitted": num_fitted}),
-        comparisons=tuple(_compare(name, *pair, settings.neighbours) for name, pair in pairs.items()),
+        comparisons=tuple(compare(name, *pair, settings.neighbours) for name, pair in pairs.items()),
         nearness=(
             nearness_of("pixels", in_pixels, nearest(held_out, train), len(train)),
             nearness_of("features", in_features, nearest(of_held_out, of_train), len(train)),
@@ -258,7 +258,7 @@ def _pick(count: int, settings: EvaluationSettings) -> Shaped[Tensor, "N"]:
     return torch.randperm(count, generator=generator(settings.seed, "evaluation", "pick", count))
 
 
-def _compare(name: str, left: Features, right: Float64[Tensor, "M D"], k: int) -> Comparison:
+def compare(name: str, left: Features, right: Float64[Tensor, "M D"], k: int) -> Comparison:
     """All six numbers; `right` is the real side of precision and its kin."""
     counts = metrics.neighbourhood(real=right, generated=left, k=k)
     distances = {"frechet": metrics.frechet_estimate(left, right), "kernel": metrics.kernel_distance(left, right)}
