@@ -266,7 +266,7 @@ def in_latents(config: Config, codec: AnyCodec | None = None) -> Config:
     size = config.data.size or (None if config.data.source in DATA_SETS else LATENT_SIDE)
     own = config.network
     is_usual = own.model_copy(update={"widths": SMALL_UNET.widths}) == SMALL_UNET
-    steps = LATENT_STEPS if _steps_of(config.training) == PIXEL_STEPS else {}
+    steps = LATENT_STEPS if config.training.model_copy(update=PIXEL_STEPS) == config.training else {}
     changes = {
         "data": config.data.model_copy(update={"size": size}),
         "network": LATENT_UNET if is_usual else own,
@@ -315,7 +315,3 @@ def _short(
             **steps,
         ),
     )
-
-
-def _steps_of(training: TrainingSettings) -> dict[str, Any]:
-    return {name: getattr(training, name) for name in PIXEL_STEPS}
